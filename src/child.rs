@@ -1,0 +1,230 @@
+//! Two processes that take turns. Outside prints; inside acts and tells over a pipe what it saw.
+//!
+//! ```text
+//! outside                                inside
+//! Inside::start  ------- go on ------->  Outside::live
+//! Inside::hear   <--- call, result ----  Outside::tell
+//! Inside::leave  ------- the end ----->  exits, or becomes a shell
+//! ```
+//!
+//! Nobody sleeps: each waits in read(2) for the other. When either is gone, the other reads the
+//! end of the file and ends too.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
+use nix::unistd::{Pid, pipe2};
+
+use crate::host::{Named as _, Refusal};
+use crate::lesson::Options;
+use crate::shell::{self, Terminal};
+use crate::transcript::Transcript;
+
+const GO_ON: u8 = b'g';
+const SHELL: u8 = b's';
+
+/// The process inside, as the process outside holds it.
+pub struct Inside {
+    pid: Option<Pid>,
+    said: BufReader<File>,
+    word: Option<File>,
+}
+
+/// The process outside, as the process inside holds it.
+pub struct Outside {
+    lesson: &'static str,
+    options: Options,
+    say: File,
+    word: File,
+    /// The other's ends, which the process inside has copies of and must close, lest it wait for
+    /// itself.
+    theirs: [RawFd; 2],
+}
+
+/// Two pipes, one each way: pipe(2). The ends close on exec, so that a shell does not get them.
+pub fn ends(t: &Transcript) -> Result<(Inside, Outside), Refusal> {
+    ends_for(t.lesson(), t.options().clone())
+}
+
+pub(crate) fn ends_for(
+    lesson: &'static str,
+    options: Options,
+) -> Result<(Inside, Outside), Refusal> {
+    let (said, say) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
+    let (heard, word) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
+    let theirs = [said.as_raw_fd(), word.as_raw_fd()];
+    let inside = Inside {
+        pid: None,
+        said: BufReader::new(File::from(said)),
+        word: Some(File::from(word)),
+    };
+    let outside = Outside {
+        lesson,
+        options,
+        say: File::from(say),
+        word: File::from(heard),
+        theirs,
+    };
+    Ok((inside, outside))
+}
+
+impl Inside {
+    /// Lets the new process go on. Gives up our copies of its ends of the pipes, so that we
+    /// notice when it is gone.
+    pub fn start(&mut self, pid: Pid, its_ends: Outside) {
+        self.pid = Some(pid);
+        drop(its_ends);
+        self.send(GO_ON);
+    }
+
+    /// Lets it go on from [`Outside::wait`].
+    pub fn go_on(&mut self) {
+        self.send(GO_ON);
+    }
+
+    /// Waits for its next observations, prints each and gives their results.
+    pub fn hear<const N: usize>(
+        &mut self,
+        t: &mut Transcript,
+    ) -> Result<[String; N], Refusal> {
+        let mut results = [const { String::new() }; N];
+        for heard in &mut results {
+            let line = self.read_line()?;
+            let (call, result) =
+                line.split_once('\t').ok_or_else(Refusal::ended_early)?;
+            t.inside(call, result);
+            *heard = result.to_string();
+        }
+        Ok(results)
+    }
+
+    /// Ends it. With `--shell` it first becomes a shell, and we wait until the reader leaves.
+    pub fn leave(mut self, t: &mut Transcript) -> Result<(), Refusal> {
+        if t.options().shell {
+            t.note("A shell, inside. Leave it with exit or Ctrl-D.");
+            let terminal = Terminal::lend();
+            self.send(SHELL);
+            let refused = self.read_line().err().filter(|refusal| !refusal.is_end());
+            self.wait_for_its_end();
+            terminal.take_back();
+            refused.map_or(Ok(()), Err)
+        } else {
+            self.wait_for_its_end();
+            Ok(())
+        }
+    }
+
+    /// Checks that it got as far as it should without a refusal, then ends it.
+    pub(crate) fn leave_quietly(mut self) -> Result<(), Refusal> {
+        self.word = None;
+        let refused = self.read_line().err().filter(|refusal| !refusal.is_end());
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn read_line(&mut self) -> Result<String, Refusal> {
+        let mut line = String::new();
+        self.said.read_line(&mut line).named("read(2) from the process inside")?;
+        if line.is_empty() {
+            return Err(Refusal::ended_early());
+        }
+        match line.trim_end().strip_prefix('!') {
+            Some(refusal) => Err(Refusal::received(refusal)),
+            None => Ok(line.trim_end().to_string()),
+        }
+    }
+
+    fn send(&mut self, word: u8) {
+        if let Some(pipe) = &mut self.word {
+            // When it is gone already, the next read from it says so.
+            let _ = pipe.write_all(&[word]);
+        }
+    }
+
+    fn wait_for_its_end(&mut self) {
+        self.word = None;
+        if let Some(pid) = self.pid.take() {
+            while waitpid(pid, None) == Err(Errno::EINTR) {}
+        }
+    }
+}
+
+impl Drop for Inside {
+    /// Also when a lesson gives up halfway, nothing of it is left: not even a zombie.
+    fn drop(&mut self) {
+        self.wait_for_its_end();
+    }
+}
+
+impl Outside {
+    /// Is this the ingredient that the reader left out?
+    pub fn without(&self, control: &str) -> bool {
+        self.options.without(control)
+    }
+
+    /// Tells the process outside what was called and what came of it.
+    pub fn tell(&mut self, call: impl Display, result: impl Display) {
+        self.write_line(format!("{call}\t{result}\n"));
+    }
+
+    /// Waits until the process outside has looked.
+    pub fn wait(&mut self) {
+        if self.read_word() != Some(GO_ON) {
+            exit(1);
+        }
+    }
+
+    /// The whole life of the process inside: start, `body`, end. It never returns into the code
+    /// of the process that it is a copy of.
+    pub fn live(&mut self, body: impl FnOnce(&mut Outside) -> Result<(), Refusal>) -> ! {
+        for fd in self.theirs {
+            // SAFETY: after the fork this number is our own copy, and the values that own it
+            // belong to the other process: here nothing uses or drops them again.
+            unsafe { libc::close(fd) };
+        }
+        // We die with our parent, also when it is killed: PR_SET_PDEATHSIG(2const). If it died
+        // before this line, `wait` reads the end of the file instead.
+        let died =
+            set_pdeathsig(Signal::SIGKILL).named("prctl(PR_SET_PDEATHSIG, SIGKILL)");
+        self.wait();
+        if let Err(refusal) = died.and_then(|()| body(self)) {
+            self.write_line(refusal.to_send());
+            exit(1);
+        }
+        if self.read_word() == Some(SHELL) {
+            let refusal = shell::exec(self.lesson);
+            self.write_line(refusal.to_send());
+        }
+        exit(0);
+    }
+
+    /// _exit(2): ends a process that was forked inside, without the buffers and exit handlers
+    /// that it has copies of.
+    pub fn exit(&self) -> ! {
+        exit(0)
+    }
+
+    fn write_line(&mut self, line: String) {
+        if self.say.write_all(line.as_bytes()).is_err() {
+            exit(1);
+        }
+    }
+
+    /// The next word from outside; `None` when it is gone or has nothing more to say.
+    fn read_word(&mut self) -> Option<u8> {
+        let mut word = [0];
+        self.word.read_exact(&mut word).ok().map(|()| word[0])
+    }
+}
+
+fn exit(status: i32) -> ! {
+    // SAFETY: ends the process at once; there is no state to keep sound after it.
+    unsafe { libc::_exit(status) }
+}

@@ -1,0 +1,337 @@
+//! What this host refuses, and why: from (call, errno, evidence) to a cause and one cure.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
+use nix::unistd::{geteuid, getpid};
+
+/// A call that this host refused, with what came of it.
+#[derive(Debug, PartialEq)]
+pub struct Refusal {
+    call: String,
+    /// `None` when the call worked but showed that the lesson cannot run; `result` says how.
+    errno: Option<Errno>,
+    result: String,
+}
+
+/// Gives a call's error the call's name, as strace(1) would print it.
+pub trait Named<T> {
+    /// The value, or the refusal of `call`.
+    fn named(self, call: impl Into<String>) -> Result<T, Refusal>;
+}
+
+impl<T> Named<T> for nix::Result<T> {
+    fn named(self, call: impl Into<String>) -> Result<T, Refusal> {
+        self.map_err(|errno| Refusal::of(call.into(), errno))
+    }
+}
+
+impl<T> Named<T> for io::Result<T> {
+    fn named(self, call: impl Into<String>) -> Result<T, Refusal> {
+        self.map_err(|error| {
+            let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+            Refusal::of(call.into(), errno)
+        })
+    }
+}
+
+impl Refusal {
+    fn of(call: String, errno: Errno) -> Self {
+        let result = format!("-1 {errno:?} ({})", errno.desc());
+        Self { call, errno: Some(errno), result }
+    }
+
+    /// The process inside went away in the middle of its turn.
+    pub(crate) fn ended_early() -> Self {
+        let call = "read(2) from the process inside".to_string();
+        Self { call, errno: None, result: "0, the end of the file".to_string() }
+    }
+
+    pub(crate) fn is_end(&self) -> bool {
+        *self == Self::ended_early()
+    }
+
+    /// This refusal as one line, for the pipe from inside.
+    pub(crate) fn to_send(&self) -> String {
+        format!("!{}\t{}\n", self.call, self.errno.map_or(0, |errno| errno as i32))
+    }
+
+    /// The refusal in a line from inside, without its `!`.
+    pub(crate) fn received(line: &str) -> Self {
+        let (call, errno) = line.split_once('\t').unwrap_or((line, ""));
+        Self::of(call.to_string(), Errno::from_raw(errno.parse().unwrap_or_default()))
+    }
+
+    /// The failing call and its result, on one line.
+    pub fn call(&self) -> String {
+        format!("{} = {}", self.call, self.result)
+    }
+
+    /// What the reader is told: which call, why on this host, and one thing to do.
+    pub fn message(&self, lesson: &str) -> String {
+        let (cause, cure) = self.explain();
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ =
+            writeln!(text, "{lesson}: this host cannot run it; nothing was changed\n");
+        let _ = writeln!(text, "call    {}", self.call());
+        let _ = writeln!(text, "cause   {cause}");
+        let _ = writeln!(text, "do      {cure}");
+        text
+    }
+
+    /// The cause on this host and one thing to do about it: the first row of the table that fits.
+    fn explain(&self) -> (&'static str, &'static str) {
+        let fits = |row: &&Row| {
+            self.call.contains(row.call)
+                && (row.errno.is_none() || row.errno == self.errno)
+                && (row.evidence)()
+        };
+        match ROWS.iter().find(fits) {
+            Some(row) => (row.cause, row.cure),
+            None => (
+                "not known to this workbook",
+                "look the errno up in the man page of the call, and please report this",
+            ),
+        }
+    }
+}
+
+/// One thing that hosts do. The first row that fits is what the reader is told, so rows with
+/// evidence of their own come before those that only guess.
+struct Row {
+    /// A part of the call.
+    call: &'static str,
+    /// The call's errno; `None` fits every one.
+    errno: Option<Errno>,
+    /// What else this host must show.
+    evidence: fn() -> bool,
+    cause: &'static str,
+    cure: &'static str,
+}
+
+const ROWS: &[Row] = &[
+    Row {
+        call: "readlink(\"/proc/self\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || !proc_is_mounted(),
+        cause: "no proc file system is mounted on /proc",
+        cure: "sudo mount -t proc proc /proc",
+    },
+    Row {
+        call: "readlink(\"/proc/self\")",
+        errno: None,
+        evidence: || true,
+        cause: "this /proc was mounted in another PID namespace than ours (see ps-demo)",
+        cure: "mount -t proc proc /proc   in this namespace, then again",
+    },
+    Row {
+        call: "/proc/self/",
+        errno: Some(Errno::EROFS),
+        evidence: || true,
+        cause: "/proc is mounted read-only, so a user namespace cannot get its map",
+        cure: "in a container: start it with `docker run --privileged`",
+    },
+    Row {
+        call: "/proc/self/",
+        errno: None,
+        evidence: || setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1),
+        cause: "Ubuntu's AppArmor makes user namespaces powerless for programs it does not know",
+        cure: "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+    },
+    Row {
+        call: "CLONE_NEWUSER",
+        errno: Some(Errno::ENOSPC),
+        evidence: || setting("user/max_user_namespaces") == Some(0),
+        cause: "user.max_user_namespaces is 0: nobody may make a user namespace here",
+        cure: "sudo sysctl -w user.max_user_namespaces=10000",
+    },
+    Row {
+        call: "CLONE_NEWPID",
+        errno: Some(Errno::ENOSPC),
+        evidence: || setting("user/max_pid_namespaces") == Some(0),
+        cause: "user.max_pid_namespaces is 0: nobody may make a PID namespace here",
+        cure: "sudo sysctl -w user.max_pid_namespaces=10000",
+    },
+    Row {
+        call: "CLONE_NEWNS",
+        errno: Some(Errno::ENOSPC),
+        evidence: || setting("user/max_mnt_namespaces") == Some(0),
+        cause: "user.max_mnt_namespaces is 0: nobody may make a mount namespace here",
+        cure: "sudo sysctl -w user.max_mnt_namespaces=10000",
+    },
+    Row {
+        call: "CLONE_NEWUTS",
+        errno: Some(Errno::ENOSPC),
+        evidence: || setting("user/max_uts_namespaces") == Some(0),
+        cause: "user.max_uts_namespaces is 0: nobody may make a UTS namespace here",
+        cure: "sudo sysctl -w user.max_uts_namespaces=10000",
+    },
+    Row {
+        call: "CLONE_NEW",
+        errno: Some(Errno::ENOSPC),
+        evidence: || true,
+        cause: "too many namespaces, or too many levels of them, are in use (not a full disk)",
+        cure: "leave the namespaces that this shell is nested in, then again",
+    },
+    Row {
+        call: "CLONE_NEW",
+        errno: Some(Errno::EPERM),
+        evidence: || {
+            !geteuid().is_root() && setting("kernel/unprivileged_userns_clone") == Some(0)
+        },
+        cause: "kernel.unprivileged_userns_clone is 0: only root may make a user namespace",
+        cure: "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+    },
+    Row {
+        call: "CLONE_NEWUSER",
+        errno: Some(Errno::EPERM),
+        evidence: root_is_no_mount_point,
+        cause: "we are in a chroot, where nobody may make a user namespace",
+        cure: "run it outside the chroot",
+    },
+    Row {
+        call: "mount(NULL, \"/\"",
+        errno: Some(Errno::EINVAL),
+        evidence: root_is_no_mount_point,
+        cause: "we are in a chroot: / is no mount point here",
+        cure: "run it outside the chroot",
+    },
+    Row {
+        call: "CLONE_NEWUSER",
+        errno: Some(Errno::EPERM),
+        evidence: our_id_is_unmapped,
+        cause: "our user id has no place in the map of the user namespace that we are in",
+        cure: "make that namespace with a map: unshare --map-root-user",
+    },
+    Row {
+        call: "",
+        errno: Some(Errno::EPERM),
+        evidence: || status("Seccomp").as_deref() == Some("2"),
+        cause: "a seccomp filter forbids it, as Docker's default profile does",
+        cure: "start the container with `docker run --privileged`, or use a virtual machine",
+    },
+    Row {
+        call: "mount(\"proc\"",
+        errno: Some(Errno::EPERM),
+        evidence: proc_is_covered,
+        cause: "parts of /proc are covered here, as in Docker, and must not be uncovered",
+        cure: "start the container with `docker run --privileged`, or use a virtual machine",
+    },
+    Row {
+        call: "CLONE_NEW",
+        errno: Some(Errno::EPERM),
+        evidence: || true,
+        cause: "the kernel, or a security module, lets this user make no namespace",
+        cure: "run it as root, or on a host of your own",
+    },
+    Row {
+        call: "CLONE_NEW",
+        errno: Some(Errno::EACCES),
+        evidence: || true,
+        cause: "a Linux security module forbids it",
+        cure: "ask who administers this host: its log names the rule (sudo dmesg)",
+    },
+    Row {
+        call: "CLONE_NEW",
+        errno: Some(Errno::EINVAL),
+        evidence: || true,
+        cause: "this kernel was built without this kind of namespace",
+        cure: "use a distribution's kernel",
+    },
+    Row {
+        call: "fork",
+        errno: Some(Errno::EAGAIN),
+        evidence: || true,
+        cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
+        cure: "end some of your processes, or raise the limit",
+    },
+    Row {
+        call: "clone",
+        errno: Some(Errno::EAGAIN),
+        evidence: || true,
+        cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
+        cure: "end some of your processes, or raise the limit",
+    },
+    Row {
+        call: "write(1)",
+        errno: Some(Errno::ENOSPC),
+        evidence: || true,
+        cause: "the disk or file that the output goes to is full",
+        cure: "send the output somewhere else",
+    },
+    Row {
+        call: "read(2) from the process inside",
+        errno: None,
+        evidence: || true,
+        cause: "the process inside was killed from elsewhere",
+        cure: "run it again",
+    },
+];
+
+/// The precondition of every lesson: `/proc` is there and shows our own PID namespace.
+pub(crate) fn proc_is_ours() -> Result<(), Refusal> {
+    let call = "readlink(\"/proc/self\")";
+    let shown = fs::read_link("/proc/self").named(call)?;
+    let ours = getpid();
+    if shown == Path::new(&ours.to_string()) {
+        return Ok(());
+    }
+    let result = format!("{}, but getpid() = {ours}", shown.display());
+    Err(Refusal { call: call.to_string(), errno: None, result })
+}
+
+/// May we make namespaces without a user namespace first? Root may lack the capability, and an
+/// ordinary user may have it: capabilities(7).
+pub(crate) fn has_cap_sys_admin() -> Result<bool, Refusal> {
+    const CAP_SYS_ADMIN: u32 = 21; // linux/capability.h
+    let file = "/proc/self/status";
+    let text = fs::read_to_string(file).named(format!("open({file:?})"))?;
+    let effective =
+        field(&text, "CapEff").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    Ok(effective.unwrap_or_default() & (1 << CAP_SYS_ADMIN) != 0)
+}
+
+fn field(text: &str, name: &str) -> Option<String> {
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn status(name: &str) -> Option<String> {
+    field(&fs::read_to_string("/proc/self/status").ok()?, name)
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
+    text.trim().parse().ok()
+}
+
+fn proc_is_mounted() -> bool {
+    statfs("/proc").is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
+}
+
+/// The mount points that this process can see: field 5 of proc_pid_mountinfo(5).
+fn mount_points() -> Vec<String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    points.map(str::to_string).collect()
+}
+
+/// A plain chroot: its root is an ordinary directory, so no mount is seen on it.
+fn root_is_no_mount_point() -> bool {
+    !mount_points().iter().any(|point| point == "/")
+}
+
+fn proc_is_covered() -> bool {
+    mount_points().iter().any(|point| point.starts_with("/proc/"))
+}
+
+fn our_id_is_unmapped() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.trim().is_empty()
+}

@@ -1,0 +1,149 @@
+//! What a lesson declares, the options that all lessons share, and how a lesson ends.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use crate::host::{self, Refusal};
+use crate::transcript::Transcript;
+
+/// The exit code of a lesson whose every claim holds.
+pub const HOLDS: u8 = 0;
+/// The exit code of a lesson with a claim that does not hold.
+pub const FAILS: u8 = 1;
+/// The exit code of a lesson that this host cannot run: EX_UNAVAILABLE of sysexits(3).
+pub const REFUSED: u8 = 69;
+
+/// One lesson: one file, one program, one chapter.
+pub struct Lesson {
+    /// The lesson's one name: file stem, binary, chapter, snapshot.
+    pub name: &'static str,
+    /// The lesson's own source. Its first line is the lesson's title.
+    pub source: &'static str,
+    /// The sentences of the book that the run checks: a stable id and the sentence.
+    pub claims: &'static [(&'static str, &'static str)],
+    /// The control experiments: what `--without NAME` can leave out.
+    pub controls: &'static [Control],
+}
+
+/// One ingredient that a lesson can leave out, to show what it is good for.
+pub struct Control {
+    /// What `--without` calls it.
+    pub name: &'static str,
+    /// What happens then, in a few words.
+    pub what: &'static str,
+    /// The ids of the claims that are false without it.
+    pub breaks: &'static [&'static str],
+}
+
+/// What the reader asked for.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The control experiment, or none.
+    pub without: Option<String>,
+    /// Stay inside with a shell when the observations are done.
+    pub shell: bool,
+    /// Wait for Enter before each observation.
+    pub step: bool,
+}
+
+impl Options {
+    /// Is this the ingredient that the reader left out?
+    pub fn without(&self, control: &str) -> bool {
+        self.without.as_deref() == Some(control)
+    }
+}
+
+/// The title in a lesson's source: its first line, a `//!` comment, without the full stop.
+pub fn title(source: &str) -> &str {
+    let line = source.lines().next().unwrap_or_default();
+    line.trim_start_matches("//!").trim().trim_end_matches('.')
+}
+
+impl Lesson {
+    /// The whole program: reads the arguments, runs `body`, prints, gives the exit code.
+    pub fn run(&self, body: fn(&mut Transcript) -> Result<(), Refusal>) -> ExitCode {
+        // A reader who pipes us into `head` has seen enough: end as `cat` would.
+        // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
+        let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+
+        let arguments = self.arguments().get_matches();
+        if arguments.get_flag("list") {
+            print!("{}", self.list());
+            return ExitCode::from(HOLDS);
+        }
+        let options = Options {
+            without: arguments.get_one("without").cloned(),
+            shell: arguments.get_flag("shell"),
+            step: arguments.get_flag("step"),
+        };
+
+        let mut transcript = Transcript::new(self, options);
+        let ran = host::proc_is_ours().and_then(|()| body(&mut transcript));
+        match ran.and_then(|()| transcript.end()) {
+            Ok(true) => ExitCode::from(HOLDS),
+            Ok(false) => ExitCode::from(FAILS),
+            Err(refusal) => {
+                eprint!("{}", refusal.message(self.name));
+                ExitCode::from(REFUSED)
+            }
+        }
+    }
+
+    fn arguments(&self) -> Command {
+        let mut more = "What can be left out:\n".to_string();
+        for control in self.controls {
+            let _ = writeln!(more, "  {:<10}  {}", control.name, control.what);
+        }
+        let _ = write!(
+            more,
+            "\nChapter: book/src/{}.md\n\
+             Exit codes: 0 every claim holds, 1 a claim fails, 2 wrong usage,\n\
+             69 this host cannot run the lesson",
+            self.name
+        ); // a String takes everything
+        let controls: Vec<_> = self.controls.iter().map(|control| control.name).collect();
+        Command::new(self.name)
+            .about(format!("{}: {}", self.name, title(self.source)))
+            .after_help(more)
+            .arg(
+                Arg::new("without")
+                    .long("without")
+                    .value_name("INGREDIENT")
+                    .help("Control experiment: leave this out")
+                    .hide_possible_values(true)
+                    .value_parser(controls),
+            )
+            .arg(
+                Arg::new("shell")
+                    .long("shell")
+                    .help("Then stay inside with a shell, to look around")
+                    .action(ArgAction::SetTrue),
+            )
+            .arg(
+                Arg::new("step")
+                    .long("step")
+                    .help("Wait for Enter before each observation")
+                    .action(ArgAction::SetTrue),
+            )
+            .arg(
+                Arg::new("list")
+                    .long("list")
+                    .help("Print the claims and the controls, run nothing")
+                    .action(ArgAction::SetTrue),
+            )
+    }
+
+    fn list(&self) -> String {
+        let mut list = String::new();
+        for (id, sentence) in self.claims {
+            let _ = writeln!(list, "claim    {id:<5}  {sentence}"); // a String takes everything
+        }
+        for control in self.controls {
+            let _ = writeln!(list, "without  {}  {}", control.name, control.what);
+        }
+        list
+    }
+}

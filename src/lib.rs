@@ -1,0 +1,37 @@
+//! What the lessons share. Each file is one thing:
+//!
+//! - [`lesson`]: what a lesson declares, its options, its exit codes
+//! - [`transcript`]: how a lesson speaks: observations, claims, the same by hand
+//! - [`child`]: two processes, outside and inside, that take turns
+//! - [`user`]: the user namespace that an ordinary user needs before any other
+//! - [`shell`]: staying inside with a shell
+//! - [`host`]: what an errno means on this host, and what to do about it
+//! - [`probe`]: what this host allows, found by doing it
+//! - [`contents`]: the lessons in the book's order
+//!
+//! The namespaces themselves are not here: a lesson makes its system calls in its own file,
+//! where they can be read.
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "Namespaces are a feature of the Linux kernel: this workbook runs on Linux only. \
+     On macOS or Windows run it in a Linux virtual machine (WSL2, Lima, UTM, Multipass) or in a \
+     Linux container started with `docker run --privileged`."
+);
+
+#[cfg(target_os = "linux")]
+pub mod child;
+#[cfg(target_os = "linux")]
+pub mod contents;
+#[cfg(target_os = "linux")]
+pub mod host;
+#[cfg(target_os = "linux")]
+pub mod lesson;
+#[cfg(target_os = "linux")]
+pub mod probe;
+#[cfg(target_os = "linux")]
+pub mod shell;
+#[cfg(target_os = "linux")]
+pub mod transcript;
+#[cfg(target_os = "linux")]
+pub mod user;

@@ -1,0 +1,296 @@
+//! `workbook`: greets, lists the lessons, runs them, prints the ledger of their claims.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::{env, fs, io};
+
+use anstyle::{AnsiColor, Style};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap_complete::Shell;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::unistd::geteuid;
+use workbook::contents::{self, Entry};
+use workbook::lesson::{FAILS, HOLDS, REFUSED};
+use workbook::probe;
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    // A reader who pipes us into `head` has seen enough: end as `cat` would.
+    // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    match workbook() {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("workbook: {error}");
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+fn workbook() -> Result<u8> {
+    let lessons = contents::lessons()?;
+    let mut usage = usage(&lessons);
+    match usage.clone().get_matches().subcommand() {
+        Some(("run", arguments)) => run(&lessons, arguments),
+        Some(("claims", _)) => claims(&lessons),
+        Some(("completions", arguments)) => {
+            let shell: Option<&Shell> = arguments.get_one("shell");
+            let shell = *shell.ok_or("completions: which shell?")?;
+            clap_complete::generate(shell, &mut usage, "workbook", &mut io::stdout());
+            Ok(HOLDS)
+        }
+        Some(("man", _)) => {
+            clap_mangen::Man::new(usage).render(&mut io::stdout())?;
+            Ok(HOLDS)
+        }
+        _ => greet(&lessons),
+    }
+}
+
+fn usage(lessons: &[Entry]) -> clap::Command {
+    let names: Vec<_> = lessons.iter().map(|lesson| lesson.name.clone()).collect();
+    clap::Command::new("workbook")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Starting with Linux Containers: a workbook that your own kernel checks")
+        .after_help("Without a command: the list of lessons, and what this host can run.")
+        .subcommand(
+            clap::Command::new("run")
+                .about("Run lessons, one after the other")
+                .arg(
+                    Arg::new("lesson")
+                        .value_name("LESSON")
+                        .help("The lessons to run")
+                        .action(ArgAction::Append)
+                        .num_args(1..)
+                        .required_unless_present("all")
+                        .value_parser(names),
+                )
+                .arg(
+                    Arg::new("all")
+                        .long("all")
+                        .help("Run every lesson: a line each, and a summary")
+                        .conflicts_with("lesson")
+                        .action(ArgAction::SetTrue),
+                ),
+        )
+        .subcommand(clap::Command::new("claims").about(
+            "Run every lesson and print the ledger: each claim, and whether it holds",
+        ))
+        .subcommand(
+            clap::Command::new("completions")
+                .about("Print the completions of `workbook` for a shell")
+                .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell))),
+        )
+        .subcommand(clap::Command::new("man").about("Print the man page of `workbook`"))
+}
+
+/// No command: the lessons in the book's order, what this host can run, what to type next.
+fn greet(lessons: &[Entry]) -> Result<u8> {
+    let mut out = anstream::stdout();
+    writeln!(
+        out,
+        "Starting with Linux Containers: a workbook that your own kernel checks\n"
+    )?;
+    let mut next = None;
+    for Entry { name, title, source } in lessons {
+        match probe::try_lesson(source) {
+            Ok(()) => {
+                writeln!(out, "{GOOD}runs{GOOD:#}    {name:<10}  {title}")?;
+                next = next.or(Some(name));
+            }
+            Err(refusal) => {
+                writeln!(out, "{BAD}cannot{BAD:#}  {name:<10}  {title}")?;
+                writeln!(out, "                    {}", refusal.call())?;
+            }
+        }
+    }
+    let (next, meaning) = match (next, lessons.first()) {
+        (Some(name), _) => (name, "with book/src/ open beside it"),
+        (None, Some(first)) => {
+            (&first.name, "says why it cannot run here, and what to do")
+        }
+        (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
+    };
+    writeln!(out, "\nHere: {}.\n", here()?)?;
+    writeln!(out, "next    cargo run --bin {next:<12}  {meaning}")?;
+    writeln!(out, "all     cargo run -- run --all        every lesson, a line each")?;
+    writeln!(
+        out,
+        "claims  cargo run -- claims           every claim, and whether it holds"
+    )?;
+    writeln!(out, "book    cargo book                    the book, in your browser")?;
+    Ok(HOLDS)
+}
+
+fn run(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
+    build_lessons()?;
+    if arguments.get_flag("all") {
+        return run_all(lessons);
+    }
+    let mut code = HOLDS;
+    let names: Vec<&String> =
+        arguments.get_many("lesson").into_iter().flatten().collect();
+    for (nth, name) in names.into_iter().enumerate() {
+        if nth > 0 {
+            writeln!(io::stdout())?;
+        }
+        let status = Command::new(program(name)?).status()?;
+        code = worse(code, status.code());
+    }
+    Ok(code)
+}
+
+fn run_all(lessons: &[Entry]) -> Result<u8> {
+    let mut out = anstream::stdout();
+    let (mut code, mut ran, mut held) = (HOLDS, 0, 0);
+    for Entry { name, title, .. } in lessons {
+        let report = Report::of(name)?;
+        code = worse(code, report.code);
+        let (style, verdict) = match report.code {
+            Some(0) => (GOOD, "holds"),
+            Some(69) => (BAD, "cannot"),
+            _ => (BAD, "FAILS"),
+        };
+        writeln!(out, "{style}{verdict:<6}{style:#}  {name:<10}  {title}")?;
+        if let Some(refused) = report.refused {
+            writeln!(out, "                    {refused}")?;
+        }
+        ran += usize::from(matches!(report.code, Some(0 | 1)));
+        held += usize::from(report.code == Some(0));
+    }
+    writeln!(
+        out,
+        "\n{ran} of {} lessons ran, {held} hold, on {}.",
+        lessons.len(),
+        here()?
+    )?;
+    Ok(code)
+}
+
+/// The ledger: the claims of all lessons, the article's first, in the order of their numbers.
+fn claims(lessons: &[Entry]) -> Result<u8> {
+    build_lessons()?;
+    let mut out = anstream::stdout();
+    let (mut code, mut held, mut ledger, mut refusals) =
+        (HOLDS, 0, Vec::new(), Vec::new());
+    for (nth, Entry { name, .. }) in lessons.iter().enumerate() {
+        let report = Report::of(name)?;
+        code = worse(code, report.code);
+        for (id, sentence) in declared(name)? {
+            let verdict = report.verdict(&id);
+            held += usize::from(verdict == "holds");
+            let article =
+                id.strip_prefix('A').and_then(|number| number.parse::<u32>().ok());
+            ledger.push((article.unwrap_or(u32::MAX), nth, id, verdict, name, sentence));
+        }
+        refusals.extend(report.refused.map(|refused| (name, refused)));
+    }
+    ledger.sort_by_key(|row| (row.0, row.1)); // stable: a lesson's own claims stay in its order
+    for (_, _, id, verdict, name, sentence) in &ledger {
+        let style = if *verdict == "holds" { GOOD } else { BAD };
+        writeln!(out, "{id:<5}  {style}{verdict:<7}{style:#}  {name:<8}  {sentence}")?;
+    }
+    writeln!(out, "\n{held} of {} hold on {}.", ledger.len(), here()?)?;
+    for (name, refused) in refusals {
+        writeln!(out, "{name} was not run: {refused}")?;
+    }
+    Ok(code)
+}
+
+/// What came of running a lesson.
+struct Report {
+    code: Option<i32>,
+    transcript: String,
+    /// The call that this host refused, and its result.
+    refused: Option<String>,
+}
+
+impl Report {
+    fn of(name: &str) -> Result<Self> {
+        let Output { status, stdout, stderr } =
+            Command::new(program(name)?).stdin(Stdio::null()).output()?;
+        let stderr = String::from_utf8_lossy(&stderr);
+        let refused = stderr.lines().find_map(|line| line.strip_prefix("call    "));
+        Ok(Self {
+            code: status.code(),
+            transcript: String::from_utf8_lossy(&stdout).into_owned(),
+            refused: refused.map(str::to_string),
+        })
+    }
+
+    fn verdict(&self, id: &str) -> &'static str {
+        let mut words = self.transcript.lines().map(str::split_whitespace);
+        let first = words.find_map(|mut line| {
+            let verdict = line.next()?;
+            (line.next()? == id).then_some(verdict)
+        });
+        match first {
+            Some("holds") => "holds",
+            None if self.code == Some(i32::from(REFUSED)) => "not run",
+            _ => "FAILS",
+        }
+    }
+}
+
+/// The claims that a lesson declares: id and sentence.
+fn declared(name: &str) -> Result<Vec<(String, String)>> {
+    let list = Command::new(program(name)?).arg("--list").output()?.stdout;
+    let list = String::from_utf8_lossy(&list).into_owned();
+    let claims = list.lines().filter_map(|line| line.strip_prefix("claim"));
+    let pairs = claims.filter_map(|claim| claim.trim().split_once(' '));
+    Ok(pairs
+        .map(|(id, sentence)| (id.to_string(), sentence.trim().to_string()))
+        .collect())
+}
+
+/// The worse of two outcomes: a claim that fails, then a host that refuses.
+fn worse(so_far: u8, code: Option<i32>) -> u8 {
+    match (so_far, code) {
+        (_, Some(0)) => so_far,
+        (HOLDS, Some(69)) => REFUSED,
+        (REFUSED, Some(69)) => REFUSED,
+        _ => FAILS,
+    }
+}
+
+/// A lesson's program stands beside this one.
+fn program(name: &str) -> Result<PathBuf> {
+    let program = env::current_exe()?.with_file_name(name);
+    if program.exists() {
+        return Ok(program);
+    }
+    Err(format!("{name} is not built: run `cargo build` first").into())
+}
+
+/// Under `cargo run` only this program was built: has cargo build the lessons beside it. Without
+/// cargo the programs are taken as they are.
+fn build_lessons() -> Result<()> {
+    let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
+    let exe = env::current_exe()?;
+    let mut folders = exe.ancestors().skip(1); // target/debug, target
+    let profile =
+        folders.next().and_then(|folder| folder.file_name()).unwrap_or_default();
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--bins", "--manifest-path"])
+        .arg(contents::root().join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(folders.next().unwrap_or(contents::root()))
+        .arg("--profile")
+        .arg(if profile == "debug" { "dev".as_ref() } else { profile })
+        .status()?;
+    if built.success() { Ok(()) } else { Err("the lessons could not be built".into()) }
+}
+
+/// The kernel and the user: "Linux 6.12 as root".
+fn here() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version: Vec<_> = release.trim().splitn(3, '.').take(2).collect();
+    let user = if geteuid().is_root() { "root" } else { "an ordinary user" };
+    Ok(format!("Linux {} as {user}", version.join(".")))
+}

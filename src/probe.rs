@@ -1,0 +1,72 @@
+//! What this host allows, found by doing it: each try in a process of its own, which ends.
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+
+use crate::host::{self, Named as _, Refusal};
+use crate::lesson::Options;
+use crate::{child, user};
+
+/// Can this host run a lesson with this source? Tries the namespaces that the source names, and
+/// a proc mount if it makes one. Changes nothing here.
+pub fn try_lesson(source: &str) -> Result<(), Refusal> {
+    host::proc_is_ours()?;
+    let flags = namespaces(source);
+    let mounts_proc = source.contains("mount(Some(\"proc\")");
+
+    let (mut inside, mut outside) = child::ends_for("workbook", Options::default())?;
+    // SAFETY: the workbook has one thread, so the child may do whatever we may.
+    match unsafe { fork() }.named("fork()")? {
+        ForkResult::Child => outside.live(|_| {
+            if !host::has_cap_sys_admin()? {
+                user::enter_namespace()?;
+            }
+            unshare(flags).named(format!("unshare({})", name(flags)))?;
+            if mounts_proc { mount_proc() } else { Ok(()) }
+        }),
+        ForkResult::Parent { child } => inside.start(child, outside),
+    }
+    inside.leave_quietly()
+}
+
+/// The namespaces that a lesson's source names: its `CloneFlags::CLONE_NEW...`.
+fn namespaces(source: &str) -> CloneFlags {
+    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let flags = code.flat_map(|line| line.split("CloneFlags::").skip(1));
+    flags
+        .map(|text| text.split(|c: char| !c.is_ascii_uppercase() && c != '_').next())
+        .filter_map(|flag| CloneFlags::from_name(flag.unwrap_or_default()))
+        .collect()
+}
+
+/// The flags as strace(1) shows them.
+fn name(flags: CloneFlags) -> String {
+    flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join("|")
+}
+
+/// Only a process of a PID namespace of ours can mount a proc: after unshare(2) that is our next
+/// child. It mounts in a mount namespace that dies with it.
+fn mount_proc() -> Result<(), Refusal> {
+    let call = "mount(\"proc\", \"/proc\", \"proc\", 0, NULL)";
+    // SAFETY: one thread, as above.
+    match unsafe { fork() }.named("fork()")? {
+        ForkResult::Child => {
+            let none = None::<&str>;
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            let mounted = mount(none, "/", none, private, none).and_then(|()| {
+                mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)
+            });
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(mounted.err().map_or(0, |errno| errno as i32)) }
+        }
+        ForkResult::Parent { child } => match waitpid(child, None).named("waitpid(2)")? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)).named(call),
+            _ => Err(Refusal::ended_early()),
+        },
+    }
+}

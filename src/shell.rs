@@ -1,0 +1,84 @@
+//! `--shell`: the process inside becomes a shell, and the terminal is as it was afterwards.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::stdin;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcsetpgrp};
+
+use crate::host::{Named as _, Refusal};
+
+/// Becomes the reader's `$SHELL`, or `/bin/sh`: execve(2). Returns only if neither can be run.
+pub(crate) fn exec(lesson: &str) -> Refusal {
+    let wanted = env::var_os("SHELL").filter(|shell| !shell.is_empty());
+    if let Some(shell) = wanted {
+        let error = command(&shell, lesson).exec();
+        let shell = Path::new(&shell).display();
+        eprintln!("SHELL is {shell}, which cannot be run ({error}): here is /bin/sh");
+    }
+    let error = command(&"/bin/sh".into(), lesson).exec();
+    match Err::<(), _>(error).named("execve(\"/bin/sh\")") {
+        Err(refusal) => refusal,
+        Ok(()) => unreachable!("an error stays an error"),
+    }
+}
+
+/// The shell with a prompt that says where it stands. Start-up files would set the prompt again,
+/// so they are left out; a history file would be a trace, so it is not written.
+fn command(shell: &OsString, lesson: &str) -> Command {
+    let mut command = Command::new(shell);
+    let name = Path::new(shell).file_name().unwrap_or_default();
+    let prompt = format!("[inside {lesson}] ");
+    match name.to_str() {
+        Some("bash") => {
+            command.args(["--noprofile", "--norc"]).env("PS1", prompt + "\\w \\$ ");
+        }
+        Some("zsh") => {
+            command.arg("-f").env("PS1", prompt + "%~ %# ");
+        }
+        Some("fish") => {
+            let say = format!(
+                "function fish_prompt; echo -n '{prompt}'; prompt_pwd; echo '> '; end"
+            );
+            command.args(["--no-config", "--private", "--init-command", &say]);
+        }
+        _ => {
+            command.env("PS1", prompt + "$ ");
+        }
+    }
+    command.env_remove("ENV").env_remove("PROMPT_COMMAND").env("HISTFILE", "");
+    command
+}
+
+/// The terminal while a shell has it: termios(3) and tcsetpgrp(3).
+pub(crate) struct Terminal {
+    modes: Option<Termios>,
+}
+
+impl Terminal {
+    /// Remembers the terminal's modes. From here on Ctrl-C and Ctrl-\ are meant for the shell.
+    pub(crate) fn lend() -> Self {
+        for key in [Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: ignoring a signal installs no handler.
+            let _ = unsafe { signal(key, SigHandler::SigIgn) };
+        }
+        Self { modes: tcgetattr(stdin()).ok() }
+    }
+
+    /// Puts the modes back and this process in the foreground again: a shell that had a PID
+    /// namespace of its own cannot, for it has no number for a process group outside.
+    pub(crate) fn take_back(self) {
+        let Some(modes) = self.modes else { return };
+        // A background process that sets the foreground group gets SIGTTOU.
+        // SAFETY: ignoring a signal installs no handler.
+        let _ = unsafe { signal(Signal::SIGTTOU, SigHandler::SigIgn) };
+        // Both fail only when the terminal is gone, and then there is nothing to put back.
+        let _ = tcsetpgrp(stdin(), getpgrp());
+        let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &modes);
+    }
+}

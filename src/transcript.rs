@@ -1,0 +1,205 @@
+//! How a lesson speaks. Four parts, always in this order: the title with its chapter; what
+//! happened, an observation a line; the claims that were just checked; the same by hand.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Stdout, Write as _, stdin};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+
+use crate::host::{Named as _, Refusal};
+use crate::lesson::{Lesson, Options, title};
+
+/// The width that every line keeps to.
+const COLUMNS: usize = 80;
+
+const OUTSIDE: Style = AnsiColor::Blue.on_default();
+const INSIDE: Style = AnsiColor::Magenta.on_default();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const QUIET: Style = Style::new().dimmed();
+
+#[derive(PartialEq)]
+enum Part {
+    Nothing,
+    Observations,
+    Claims,
+    ByHand,
+}
+
+/// What a lesson has printed so far, and whether its claims hold.
+pub struct Transcript<'lesson> {
+    lesson: &'lesson Lesson,
+    options: Options,
+    out: AutoStream<Stdout>,
+    part: Part,
+    checked: Vec<&'static str>,
+    failed: bool,
+    unwritten: Option<io::Error>,
+}
+
+impl<'lesson> Transcript<'lesson> {
+    pub(crate) fn new(lesson: &'lesson Lesson, options: Options) -> Self {
+        Self {
+            lesson,
+            options,
+            out: anstream::stdout(),
+            part: Part::Nothing,
+            checked: Vec::new(),
+            failed: false,
+            unwritten: None,
+        }
+    }
+
+    /// Is this the ingredient that the reader left out?
+    pub fn without(&self, control: &str) -> bool {
+        self.options.without(control)
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(crate) fn lesson(&self) -> &'static str {
+        self.lesson.name
+    }
+
+    /// Prints what the process outside saw: a call as strace(1) or a shell would show it, and
+    /// its result.
+    pub fn outside(&mut self, call: impl Display, result: impl Display) {
+        self.observe(OUTSIDE, "outside", call, result);
+    }
+
+    /// Prints what the process inside saw. Lessons get here by [`crate::child::Inside::hear`].
+    pub(crate) fn inside(&mut self, call: impl Display, result: impl Display) {
+        self.observe(INSIDE, "inside", call, result);
+    }
+
+    fn observe(
+        &mut self,
+        style: Style,
+        who: &str,
+        call: impl Display,
+        result: impl Display,
+    ) {
+        self.begin(Part::Observations);
+        if self.options.step {
+            self.wait_for_enter();
+        }
+        self.line(format!(
+            "{style}{who:<7}{style:#}  {call:<47} = {result}",
+            call = call.to_string() // `Display` values need not honour a width
+        ));
+    }
+
+    /// Checks one of the lesson's declared claims: `truth` is what the run has shown.
+    ///
+    /// A control that breaks the claim turns the expectation round: the claim must be false.
+    pub fn claim(&mut self, id: &'static str, truth: bool) {
+        self.begin(Part::Claims);
+        self.checked.push(id);
+        let claims = self.lesson.claims.iter();
+        let declared = claims.filter(|claim| claim.0 == id).map(|claim| claim.1).next();
+        let sentence = declared.unwrap_or("this claim is not among the lesson's claims");
+        let broken_by =
+            self.lesson.controls.iter().find(|control| {
+                self.without(control.name) && control.breaks.contains(&id)
+            });
+
+        let (style, verdict) = match (truth, broken_by) {
+            (true, None) if declared.is_some() => (GOOD, "holds"),
+            (false, Some(_)) => (QUIET, "false"),
+            _ => (BAD, "FAILS"),
+        };
+        self.failed |= verdict == "FAILS";
+        self.line(format!("{style}{verdict}{style:#}  {id:<5}  {sentence}"));
+    }
+
+    /// Prints a command for the reader's own shell, and what it prints there. A control
+    /// experiment is this program's alone: it shows no such lines.
+    pub fn by_hand(&mut self, command: &str, output: impl Display) {
+        if self.options.without.is_some() {
+            return;
+        }
+        self.begin(Part::ByHand);
+        self.line(format!("{QUIET}by hand{QUIET:#}  {command}"));
+        for line in output.to_string().lines() {
+            self.line(format!("         {line}"));
+        }
+    }
+
+    /// Prints a line that belongs to no part: what the reader should know before a shell.
+    pub(crate) fn note(&mut self, text: impl Display) {
+        self.line(String::new());
+        self.line(text.to_string());
+    }
+
+    /// Ends the transcript: did every declared claim get checked, and does every one hold?
+    pub(crate) fn end(mut self) -> Result<bool, Refusal> {
+        let declared = self.lesson.claims.iter().map(|claim| claim.0);
+        for id in declared.collect::<Vec<_>>() {
+            if !self.checked.contains(&id) {
+                self.claim(id, false);
+            }
+        }
+        if let Some(control) = self.options.without.take() {
+            let outcome = if self.failed { "not as expected" } else { "as expected" };
+            self.line(format!("       {outcome} without {control}"));
+        }
+        let flushed = self.out.flush();
+        match self.unwritten.take() {
+            Some(error) => Err(error),
+            None => flushed,
+        }
+        .named("write(1)")?;
+        Ok(!self.failed)
+    }
+
+    /// Opens the next part with an empty line; the first one with the title.
+    fn begin(&mut self, part: Part) {
+        if self.part == part {
+            return;
+        }
+        if self.part == Part::Nothing {
+            let left = format!("{}: {}", self.lesson.name, title(self.lesson.source));
+            let right = format!("book/src/{}.md", self.lesson.name);
+            let gap = COLUMNS.saturating_sub(left.len() + right.len()).max(2);
+            self.line(format!("{left}{:gap$}{QUIET}{right}{QUIET:#}", ""));
+            let mut controls = self.lesson.controls.iter();
+            if let Some(control) =
+                controls.find(|control| self.options.without(control.name))
+            {
+                self.line(format!("without {}: {}", control.name, control.what));
+            }
+        }
+        self.line(String::new());
+        self.part = part;
+    }
+
+    /// Writes a whole line, so that a fork can never copy half of one. A full disk is
+    /// remembered and told at the end: the lesson still runs to its end and leaves nothing.
+    fn line(&mut self, text: String) {
+        if self.unwritten.is_none() {
+            self.unwritten = writeln!(self.out, "{}", text.trim_end()).err();
+        }
+    }
+
+    /// Waits until the reader wants the next line. When there is nobody left to ask, goes on.
+    fn wait_for_enter(&mut self) {
+        if stdin().is_terminal() {
+            anstream::eprint!("{QUIET}[Enter]{QUIET:#} ");
+        }
+        let mut line = String::new();
+        if !matches!(stdin().read_line(&mut line), Ok(1..)) {
+            self.options.step = false;
+        }
+    }
+}
+
+/// A result as strace(1) shows it: `0`, or `-1` and the name of the errno.
+pub fn result(result: nix::Result<()>) -> String {
+    match result {
+        Ok(()) => "0".to_string(),
+        Err(errno) => format!("-1 {errno:?}"),
+    }
+}

@@ -1,0 +1,42 @@
+//! The user namespace that an ordinary user needs before any other: user_namespaces(7).
+//!
+//! Making a namespace of any other kind needs CAP_SYS_ADMIN. A user namespace needs nothing, and
+//! its creator has every capability inside it. So an ordinary user makes one first, and owns what
+//! is made there. The book shows these few calls in "How a lesson is made".
+
+use std::fs;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+
+use crate::host::{self, Named as _, Refusal};
+use crate::transcript::Transcript;
+
+/// Makes a user namespace and becomes root in it, unless this process may already make
+/// namespaces. Prints the one call that matters.
+pub fn namespace_unless_root(t: &mut Transcript) -> Result<(), Refusal> {
+    if host::has_cap_sys_admin()? {
+        return Ok(());
+    }
+    enter_namespace()?;
+    t.outside("unshare(CLONE_NEWUSER)", 0);
+    Ok(())
+}
+
+// ANCHOR: enter
+/// A new user namespace in which our user and group are root. Changes the calling process only.
+pub fn enter_namespace() -> Result<(), Refusal> {
+    let uid = geteuid(); // read before: inside, until there is a map, we are 65534
+    let gid = getegid();
+    unshare(CloneFlags::CLONE_NEWUSER).named("unshare(CLONE_NEWUSER)")?;
+
+    // Since Linux 3.19 the group map is refused with EPERM until setgroups(2) is given up.
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
+    write("/proc/self/gid_map", &format!("0 {gid} 1"))
+}
+// ANCHOR_END: enter
+
+fn write(file: &str, text: &str) -> Result<(), Refusal> {
+    fs::write(file, text).named(format!("write({file:?})"))
+}
