@@ -1,0 +1,164 @@
+//! A /proc shows the PID namespace it was mounted in.
+//!
+//! mount(2) of proc in a new PID and mount namespace; pid_namespaces(7), "/proc and PID namespaces".
+
+use std::fs::{read_dir, read_to_string};
+use std::process::ExitCode;
+
+use nix::fcntl::readlink;
+use nix::libc::SIGCHLD;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, clone, unshare};
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, getpid};
+use workbook::child::{self, Outside};
+use workbook::host::{Named as _, Refusal};
+use workbook::lesson::{Control, Lesson};
+use workbook::transcript::{Transcript, result};
+use workbook::user;
+
+const LESSON: Lesson = Lesson {
+    name: env!("CARGO_BIN_NAME"),
+    source: include_str!("ps-demo.rs"),
+    claims: &[
+        ("A17", "A new PID namespace alone still has the /proc of the host."),
+        ("A18", "What reads that /proc, as ps does, sees the host's processes."),
+        ("A19", "The PIDs it reads there mean nothing inside, or another process."),
+        ("A16", "A proc mounted inside shows the processes inside, and no others."),
+        ("ps-1", "The host's own /proc stays as it was."),
+    ],
+    controls: &[
+        Control {
+            name: "proc-mount",
+            what: "a new PID namespace and the old /proc, as in the article",
+            breaks: &["A16"],
+        },
+        Control {
+            name: "private",
+            what: "outside plays a host whose / is shared; the mount reaches it",
+            breaks: &["ps-1"],
+        },
+    ],
+};
+
+const NONE: Option<&str> = None; // NULL, where mount(2) takes a string
+
+fn main() -> ExitCode {
+    LESSON.run(ps_demo)
+}
+
+fn ps_demo(t: &mut Transcript) -> Result<(), Refusal> {
+    user::namespace_unless_root(t)?; // unshare(CLONE_NEWUSER), as in uts-demo
+    if t.without("private") {
+        play_a_shared_host(t)?;
+    }
+    let host_pid = getpid().to_string();
+    t.outside("getpid()", &host_pid);
+
+    let (mut from_inside, mut to_outside) = child::ends(t)?;
+    let mut stack = vec![0; 256 * 1024];
+    let process = Box::new(|| to_outside.live(inside));
+    let flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
+    let call = "clone(CLONE_NEWPID|CLONE_NEWNS|SIGCHLD)";
+    // SAFETY: this program has one thread, so the child may do whatever we may.
+    let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }.named(call)?;
+    t.outside(call, pid);
+    from_inside.start(pid, to_outside);
+
+    let [pid_inside, self_old, kill_old, comm_old, count_old] = from_inside.hear(t)?;
+    let comm_host = comm_of_1()?;
+    t.outside("cat /proc/1/comm", &comm_host);
+    from_inside.go_on();
+    if !t.without("proc-mount") && !t.without("private") {
+        let [_make_private] = from_inside.hear(t)?;
+    }
+    if !t.without("proc-mount") {
+        let [_mount_proc] = from_inside.hear(t)?;
+    }
+    let [self_new, count_new] = from_inside.hear(t)?;
+    let self_host = proc_self();
+    t.outside("readlink(\"/proc/self\")", &self_host);
+
+    t.claim("A17", self_old == pid.to_string());
+    t.claim("A18", count_old != "1");
+    t.claim("A19", pid_inside == "1" && kill_old == "-1 ESRCH" && comm_old == comm_host);
+    t.claim("A16", self_new == "1" && count_new == "1");
+    t.claim("ps-1", self_host == host_pid);
+    t.by_hand("unshare --map-root-user --pid --fork ps -p 1 -o comm=", &comm_host);
+    t.by_hand(
+        "unshare --map-root-user --pid --fork --mount-proc ps -o pid=,comm=",
+        "1 ps",
+    );
+    from_inside.leave(t)
+}
+
+/// The whole life of the process inside: alone in its PID namespace, so PID 1 is all there is.
+fn inside(outside: &mut Outside) -> Result<(), Refusal> {
+    // ANCHOR: old
+    outside.tell("getpid()", getpid());
+    // Not broken: we have a PID in the namespace this proc was mounted in, too.
+    let host_pid = proc_self();
+    outside.tell("readlink(\"/proc/self\")", &host_pid);
+    // Signal 0 asks whether there is such a process, and sends nothing: kill(2).
+    let there = kill(Pid::from_raw(host_pid.parse().unwrap_or_default()), None);
+    outside.tell(format!("kill({host_pid}, 0)"), result(there));
+    outside.tell("cat /proc/1/comm", comm_of_1()?);
+    outside.tell("ls -d /proc/[0-9]* | wc -l", processes()?);
+    // ANCHOR_END: old
+    outside.wait();
+
+    // ANCHOR: new
+    if !outside.without("proc-mount") {
+        if !outside.without("private") {
+            // A copied mount is a peer of the original: under a shared / what we mount would
+            // appear on the host. Private first, so that nothing gets out.
+            let call = "mount(NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL)";
+            mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+                .named(call)?;
+            outside.tell(call, 0);
+        }
+        // The new proc belongs to the PID namespace of the process that mounts it.
+        let call = "mount(\"proc\", \"/proc\", \"proc\", 0, NULL)";
+        mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NONE).named(call)?;
+        outside.tell(call, 0);
+    }
+    outside.tell("readlink(\"/proc/self\")", proc_self());
+    outside.tell("ls -d /proc/[0-9]* | wc -l", processes()?);
+    // ANCHOR_END: new
+    Ok(())
+}
+
+/// What ps(1) does first: the entries of /proc whose names are numbers are the processes.
+fn processes() -> Result<usize, Refusal> {
+    let proc = read_dir("/proc").named("open(\"/proc\")")?;
+    let names = proc.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    Ok(names.filter(|name| name.parse::<u32>().is_ok()).count())
+}
+
+/// The name of the process that /proc calls 1.
+fn comm_of_1() -> Result<String, Refusal> {
+    let comm = read_to_string("/proc/1/comm").named("open(\"/proc/1/comm\")")?;
+    Ok(comm.trim_end().to_string())
+}
+
+/// The reader's own PID in the namespace that /proc was mounted in, or ENOENT if it has none.
+fn proc_self() -> String {
+    match readlink("/proc/self") {
+        Ok(pid) => pid.display().to_string(),
+        Err(errno) => format!("-1 {errno:?}"),
+    }
+}
+
+/// For --without private: outside becomes the host of the experiment. In a mount namespace of its
+/// own, first cut off from the real host, `/` is made shared as systemd makes it.
+fn play_a_shared_host(t: &mut Transcript) -> Result<(), Refusal> {
+    unshare(CloneFlags::CLONE_NEWNS).named("unshare(CLONE_NEWNS)")?;
+    t.outside("unshare(CLONE_NEWNS)", 0);
+    let call = "mount(NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL)";
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).named(call)?;
+    t.outside(call, 0);
+    let call = "mount(NULL, \"/\", NULL, MS_REC|MS_SHARED, NULL)";
+    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).named(call)?;
+    t.outside(call, 0);
+    Ok(())
+}
