@@ -1,0 +1,55 @@
+//! The lessons as the tests see them: real programs, each run in a process of its own.
+
+#![allow(dead_code)] // each test file uses its own part
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The names of the lessons: the files in lessons/.
+pub fn names() -> Vec<String> {
+    let folder = workbook::contents::root().join("lessons");
+    let files = fs::read_dir(folder).expect("lessons/ is a folder");
+    let files = files.map(|file| file.expect("a readable entry").path());
+    let mut names: Vec<_> = files.map(|file| stem(&file)).collect();
+    names.sort();
+    names
+}
+
+fn stem(file: &Path) -> String {
+    file.file_stem().expect("a file has a name").to_string_lossy().into_owned()
+}
+
+/// A lesson's program: it stands beside the runner, which cargo names.
+pub fn program(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_workbook")).with_file_name(name)
+}
+
+/// A lesson, ready to run: no input, none of the reader's settings, and it must not call cargo.
+pub fn command(name: &str) -> Command {
+    let mut command = Command::new(program(name));
+    command.stdin(Stdio::null());
+    for variable in ["CARGO", "SHELL", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Each way to run a lesson: plainly, and without each of its ingredients.
+pub fn runs(name: &str) -> Vec<Option<String>> {
+    let controls = listed(name, "without").into_iter().map(|(control, _)| Some(control));
+    std::iter::once(None).chain(controls).collect()
+}
+
+/// The claims that a lesson declares: id and sentence.
+pub fn claims(name: &str) -> Vec<(String, String)> {
+    listed(name, "claim")
+}
+
+fn listed(name: &str, kind: &str) -> Vec<(String, String)> {
+    let output = command(name).arg("--list").output().expect("the lesson starts");
+    let text = String::from_utf8(output.stdout).expect("a lesson prints UTF-8");
+    let lines = text.lines().filter_map(|line| line.strip_prefix(kind));
+    let pairs = lines.map(|line| line.trim().split_once(' ').expect("a name and a text"));
+    pairs.map(|(name, text)| (name.to_string(), text.trim().to_string())).collect()
+}

@@ -1,0 +1,124 @@
+//! The one renderer of what varies between two runs: host PIDs, inodes, the host's name, the name
+//! of its init, the number of its processes. Each by its label, in order of first sight: equal
+//! stays equal, different stays different, and what a lesson teaches (PID 1, ESRCH, the name
+//! `container`) stays as it is.
+
+#![allow(dead_code)] // each test file uses its own part
+
+/// The example values that stand for the real ones. The book shows them.
+const FIRST_PID: usize = 48212;
+const HOST_INODE: usize = 4026531836;
+const FIRST_NEW_INODE: usize = 4026532201;
+const HOST_NAME: &str = "laptop";
+const HOST_INIT: &str = "systemd";
+const HOST_PROCESSES: &str = "93";
+
+/// What was seen so far, in this order.
+#[derive(Default)]
+struct Seen {
+    pids: Vec<String>,
+    inodes: Vec<String>,
+    host_name: Option<String>,
+    host_init: Option<String>,
+}
+
+/// A transcript with example values.
+pub fn transcript(text: &str) -> String {
+    let mut seen = Seen::default();
+    text.lines().map(|line| seen.line(line) + "\n").collect()
+}
+
+impl Seen {
+    fn line(&mut self, line: &str) -> String {
+        if let Some(output) = line.strip_prefix("         ") {
+            return format!("         {}", self.known_word(output)); // printed by hand
+        }
+        let who = line.get(..9).filter(|who| ["outside  ", "inside   "].contains(who));
+        let (Some(who), Some((call, result))) = (who, line.rsplit_once(" = ")) else {
+            return line.to_string();
+        };
+        let call = call[who.len()..].trim_end();
+        let result = self.result(call, result);
+        let call = if call.starts_with("/proc/")
+            || call.contains("\"/proc/")
+            || call.starts_with("kill(")
+        {
+            self.pids(call)
+        } else {
+            call.to_string()
+        };
+        format!("{who}{call:<47} = {result}")
+    }
+
+    fn result(&mut self, call: &str, result: &str) -> String {
+        match call {
+            "gethostname()" => {
+                self.host_name.get_or_insert_with(|| result.to_string());
+                self.known_word(result)
+            }
+            "cat /proc/1/comm" => {
+                self.host_init.get_or_insert_with(|| result.to_string());
+                self.known_word(result)
+            }
+            // Between two looks at the host's list a process may come or go: only 1 means much.
+            "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
+            "getpid()" | "getppid()" | "fork()" | "readlink(\"/proc/self\")" => {
+                self.pids(result)
+            }
+            _ if call.starts_with("clone(") || call.ends_with(": NSpid") => {
+                self.pids(result)
+            }
+            _ if call.starts_with("readlink(") && call.contains("/ns/") => {
+                self.inode(result)
+            }
+            _ => result.to_string(),
+        }
+    }
+
+    /// Every PID of the host. 0, 1 and 2 are PIDs inside: the fact, not the accident.
+    fn pids(&mut self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+            let end = rest[at..]
+                .find(|c: char| !c.is_ascii_digit())
+                .map_or(rest.len(), |n| at + n);
+            out += &rest[..at];
+            out += &match &rest[at..end] {
+                inside @ ("0" | "1" | "2") => inside.to_string(),
+                pid => (FIRST_PID + nth(&mut self.pids, pid)).to_string(),
+            };
+            rest = &rest[end..];
+        }
+        out + rest
+    }
+
+    /// `uts:[4026531838]`: the kind stays.
+    fn inode(&mut self, link: &str) -> String {
+        let parts = link.strip_suffix(']').and_then(|link| link.split_once(":["));
+        let Some((kind, inode)) = parts else { return link.to_string() };
+        let example = match nth(&mut self.inodes, inode) {
+            0 => HOST_INODE,
+            n => FIRST_NEW_INODE + n - 1,
+        };
+        format!("{kind}:[{example}]")
+    }
+
+    fn known_word(&self, word: &str) -> String {
+        let is = |known: &Option<String>| known.as_deref() == Some(word);
+        match word {
+            _ if is(&self.host_name) => HOST_NAME,
+            _ if is(&self.host_init) => HOST_INIT,
+            other => other,
+        }
+        .to_string()
+    }
+}
+
+fn nth(seen: &mut Vec<String>, value: &str) -> usize {
+    let known = seen.iter().position(|other| other == value);
+    known.unwrap_or_else(|| {
+        seen.push(value.to_string());
+        seen.len() - 1
+    })
+}

@@ -1,0 +1,101 @@
+//! A host that cannot run a lesson gets a cause and one thing to do, exit 69, and is unchanged.
+//! A claim that does not hold exits 1. Nobody sees a panic.
+
+mod host;
+mod lessons;
+
+use std::process::Output;
+
+use host::Host;
+use nix::libc;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("a lesson prints UTF-8")
+}
+
+/// What every lesson says on this host, with its own name as `LESSON`.
+fn refusal(host: Host) -> String {
+    let mut said = lessons::names().into_iter().map(|lesson| {
+        let output = host::run_on(&mut lessons::command(&lesson), host).output();
+        let output = output.expect("the lesson starts");
+        assert_eq!(output.status.code(), Some(69), "{lesson}: {output:?}");
+        assert_eq!(text(&output.stdout), "", "{lesson}: nothing was observed");
+        text(&output.stderr).replace(&lesson, "LESSON")
+    });
+    let first = said.next().expect("there are lessons");
+    said.for_each(|other| assert_eq!(other, first, "one host, one cause"));
+    first
+}
+
+fn assert_refused(host: Host, name: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(format!("refused@{name}"), refusal(host)));
+}
+
+#[test]
+fn a_limit_of_no_user_namespaces_is_named() {
+    assert_refused(Host::NoUserNamespaces, "max-user-namespaces");
+}
+
+#[test]
+fn a_seccomp_filter_is_named() {
+    assert_refused(Host::Seccomp, "seccomp");
+}
+
+#[test]
+fn a_missing_proc_is_named() {
+    assert_refused(Host::NoProc, "no-proc");
+}
+
+#[test]
+fn a_chroot_is_named() {
+    assert_refused(Host::Chroot, "chroot");
+}
+
+/// Root needs no user namespace, so it is the lesson's own call that the filter refuses.
+#[test]
+fn root_under_a_seccomp_filter_is_told_which_call_was_refused() {
+    for lesson in lessons::names() {
+        let output =
+            host::run_as_root_under_seccomp(&mut lessons::command(&lesson)).output();
+        let output = output.expect("the lesson starts");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{lesson}: {said}");
+        assert!(
+            said.contains("CLONE_NEW") && said.contains(" = -1 EPERM"),
+            "{lesson}: {said}"
+        );
+        assert!(!said.contains("CLONE_NEWUSER"), "{lesson}: {said}");
+        assert!(said.contains("a seccomp filter"), "{lesson}: {said}");
+    }
+}
+
+/// The lesson looks, and is not content with a call that says it worked.
+#[test]
+fn a_claim_that_does_not_hold_exits_1() {
+    let cases = [
+        ("uts-demo", libc::SYS_sethostname, "FAILS  A12"),
+        ("ps-demo", libc::SYS_kill, "FAILS  A19"),
+        ("ps-demo", libc::SYS_mount, "FAILS  A16"),
+    ];
+    for (lesson, call, verdict) in cases {
+        let mut command = lessons::command(lesson);
+        let Output { status, stdout, .. } =
+            host::run_on(&mut command, Host::Pretends(call)).output().expect("it starts");
+        assert_eq!(status.code(), Some(1), "{lesson}: {}", text(&stdout));
+        assert!(text(&stdout).contains(verdict), "{lesson}: {}", text(&stdout));
+    }
+}
+
+#[test]
+fn output_to_a_full_disk_is_a_refusal() {
+    for lesson in lessons::names() {
+        let full =
+            std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let output = lessons::command(&lesson).stdout(full).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(69), "{lesson}");
+        assert!(text(&output.stderr).contains("write(1) = -1 ENOSPC"), "{lesson}");
+    }
+}

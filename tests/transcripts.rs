@@ -1,0 +1,151 @@
+//! What a lesson prints is what the book shows: its accepted snapshot.
+//!
+//! To accept a new transcript: `INSTA_UPDATE=always cargo test --test transcripts`, then read the
+//! difference that git shows.
+
+mod host;
+mod lessons;
+mod normal;
+
+use std::process::Command;
+
+use host::User;
+
+/// The reader's command, and what it prints, with example values.
+fn transcript(lesson: &str, without: Option<&str>, user: User) -> String {
+    let mut command = lessons::command(lesson);
+    let mut shown = format!("$ cargo run --bin {lesson}");
+    if let Some(control) = without {
+        command.args(["--without", control]);
+        shown += &format!(" -- --without {control}");
+    }
+    let output = host::run_as(&mut command, user).output().expect("the lesson starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{shown} as {user:?}: {stderr}");
+    assert_eq!(stderr, "", "{shown} as {user:?}");
+    let stdout = String::from_utf8(output.stdout).expect("a lesson prints UTF-8");
+    format!("{shown}\n{}", normal::transcript(&stdout))
+}
+
+fn assert_accepted(name: &str, suffix: Option<&str>, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    if let Some(suffix) = suffix {
+        settings.set_snapshot_suffix(suffix);
+    }
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn every_lesson_and_control_prints_its_accepted_transcript() {
+    for lesson in lessons::names() {
+        for control in lessons::runs(&lesson) {
+            let text = transcript(&lesson, control.as_deref(), User::Ordinary);
+            let suffix = control.map(|control| format!("without-{control}"));
+            assert_accepted(&lesson, suffix.as_deref(), &text);
+        }
+    }
+}
+
+/// The book shows the ordinary user's run. For root it is true but for one line.
+#[test]
+fn root_sees_the_same_without_the_user_namespace() {
+    for lesson in lessons::names() {
+        for control in lessons::runs(&lesson) {
+            let ordinary = transcript(&lesson, control.as_deref(), User::Ordinary);
+            let root = transcript(&lesson, control.as_deref(), User::Root);
+            let (line, rest): (Vec<_>, Vec<_>) = ordinary
+                .lines()
+                .partition(|line| line.contains("unshare(CLONE_NEWUSER)"));
+            assert_eq!(line.len(), 1, "{lesson}: one line for the user namespace");
+            assert_eq!(root.lines().collect::<Vec<_>>(), rest, "{lesson} {control:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hundred_runs_print_the_same() {
+    for lesson in lessons::names() {
+        for control in lessons::runs(&lesson) {
+            let first = transcript(&lesson, control.as_deref(), User::Ordinary);
+            for nth in 2..=100 {
+                let again = transcript(&lesson, control.as_deref(), User::Ordinary);
+                assert_eq!(again, first, "{lesson} {control:?}, run {nth}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_transcript_is_short_enough_to_read_aloud() {
+    for lesson in lessons::names() {
+        for control in lessons::runs(&lesson) {
+            let text = transcript(&lesson, control.as_deref(), User::Ordinary);
+            let wide = text.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(wide, None, "{lesson} {control:?}: more than 80 columns");
+            assert!(
+                text.lines().count() <= 30,
+                "{lesson} {control:?}: more than 30 lines"
+            );
+        }
+    }
+}
+
+#[test]
+fn help_fits_one_screen() {
+    for lesson in lessons::names() {
+        let output =
+            lessons::command(&lesson).arg("--help").output().expect("the lesson starts");
+        let help = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(help.lines().count() <= 24, "{lesson}: {} lines", help.lines().count());
+        let wide = help.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{lesson}: more than 80 columns");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for lesson in lessons::names() {
+        for wrong in ["--no-such", "--without=nothing", "word"] {
+            let output =
+                lessons::command(&lesson).arg(wrong).output().expect("it starts");
+            assert_eq!(output.status.code(), Some(2), "{lesson} {wrong}");
+            assert!(output.stdout.is_empty(), "{lesson} {wrong}");
+        }
+    }
+}
+
+/// What a lesson says one sees by hand, one sees by hand. In CI the tools must be there.
+#[test]
+fn the_same_by_hand_shows_the_same() {
+    for lesson in lessons::names() {
+        let output = lessons::command(&lesson).output().expect("the lesson starts");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let (_, by_hand) =
+            text.split_once("\nby hand").expect("a lesson says how by hand");
+        for part in by_hand.split("\nby hand") {
+            let (command, expected) =
+                part.split_once('\n').expect("a command and its output");
+            let by_hand =
+                Command::new("sh").args(["-c", command]).env("LC_ALL", "C").output();
+            let by_hand = by_hand.expect("sh is there");
+            if by_hand.status.code() == Some(127) {
+                let missing =
+                    format!("{command}: {}", String::from_utf8_lossy(&by_hand.stderr));
+                assert!(std::env::var_os("CI").is_none(), "{missing}");
+                eprintln!("not tried, a tool is not installed: {missing}");
+                continue;
+            }
+            assert_eq!(words(&by_hand.stdout), words(expected.as_bytes()), "{command}");
+        }
+    }
+}
+
+/// Lines, with blanks collapsed: ps(1) aligns its columns.
+fn words(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text).into_owned();
+    let lines =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.collect()
+}
