@@ -92,9 +92,9 @@ fn ps_demo(t: &mut Transcript) -> Result<(), Refusal> {
     from_inside.leave(t)
 }
 
+// ANCHOR: old
 /// The whole life of the process inside: alone in its PID namespace, so PID 1 is all there is.
 fn inside(outside: &mut Outside) -> Result<(), Refusal> {
-    // ANCHOR: old
     outside.tell("getpid()", getpid());
     // Not broken: we have a PID in the namespace this proc was mounted in, too.
     let host_pid = proc_self();

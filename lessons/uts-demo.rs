@@ -67,30 +67,28 @@ fn uts_demo(t: &mut Transcript) -> Result<(), Refusal> {
     t.claim("A12", name_after == "container" && host_name_now == host_name);
     t.by_hand(
         "unshare --map-root-user --uts sh -c 'hostname container; hostname'",
-        "container",
+        &name_after,
     );
     t.by_hand("hostname", &host_name);
     from_inside.leave(t)
 }
 
+// ANCHOR: inside
 /// The whole life of the process inside.
 fn inside(outside: &mut Outside) -> Result<(), Refusal> {
     outside.tell("readlink(\"/proc/self/ns/uts\")", uts()?);
-    // ANCHOR: unshare
     if !outside.without("unshare") {
         unshare(CloneFlags::CLONE_NEWUTS).named("unshare(CLONE_NEWUTS)")?;
         outside.tell("unshare(CLONE_NEWUTS)", 0);
     }
-    // ANCHOR_END: unshare
     outside.tell("readlink(\"/proc/self/ns/uts\")", uts()?);
     outside.tell("gethostname()", hostname()?);
-    // ANCHOR: sethostname
     sethostname("container").named("sethostname(\"container\")")?;
     outside.tell("sethostname(\"container\")", 0);
     outside.tell("gethostname()", hostname()?);
-    // ANCHOR_END: sethostname
     Ok(())
 }
+// ANCHOR_END: inside
 
 /// The namespace that the caller is in: its kind and inode, namespaces(7).
 fn uts() -> Result<String, Refusal> {

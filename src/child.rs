@@ -181,6 +181,7 @@ impl Outside {
         }
     }
 
+    // ANCHOR: live
     /// The whole life of the process inside: start, `body`, end. It never returns into the code
     /// of the process that it is a copy of.
     pub fn live(&mut self, body: impl FnOnce(&mut Outside) -> Result<(), Refusal>) -> ! {
@@ -204,6 +205,7 @@ impl Outside {
         }
         exit(0);
     }
+    // ANCHOR_END: live
 
     /// _exit(2): ends a process that was forked inside, without the buffers and exit handlers
     /// that it has copies of.

@@ -3,12 +3,14 @@
 //! To accept a new transcript: `INSTA_UPDATE=always cargo test --test transcripts`, then read the
 //! difference that git shows.
 
+mod accepted;
 mod host;
 mod lessons;
 mod normal;
 
 use std::process::Command;
 
+use accepted::assert_accepted;
 use host::User;
 
 /// The reader's command, and what it prints, with example values.
@@ -27,23 +29,16 @@ fn transcript(lesson: &str, without: Option<&str>, user: User) -> String {
     format!("{shown}\n{}", normal::transcript(&stdout))
 }
 
-fn assert_accepted(name: &str, suffix: Option<&str>, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    if let Some(suffix) = suffix {
-        settings.set_snapshot_suffix(suffix);
-    }
-    settings.bind(|| insta::assert_snapshot!(name, text));
-}
-
 #[test]
 fn every_lesson_and_control_prints_its_accepted_transcript() {
     for lesson in lessons::names() {
         for control in lessons::runs(&lesson) {
             let text = transcript(&lesson, control.as_deref(), User::Ordinary);
-            let suffix = control.map(|control| format!("without-{control}"));
-            assert_accepted(&lesson, suffix.as_deref(), &text);
+            let suffix = control.map(|control| format!("@without-{control}"));
+            assert_accepted(
+                &(lesson.clone() + suffix.as_deref().unwrap_or_default()),
+                &text,
+            );
         }
     }
 }

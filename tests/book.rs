@@ -1,0 +1,179 @@
+//! The book cannot drift: it names the lessons that exist, shows their accepted output and source,
+//! and claims what they check. (That every include is in the rendered page is tested with the
+//! renderer, in book/reader/tests.)
+
+mod lessons;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use workbook::contents;
+
+fn read(file: &str) -> String {
+    let path = contents::root().join(file);
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn chapter(lesson: &str) -> String {
+    read(&format!("book/src/{lesson}.md"))
+}
+
+/// The accepted snapshots: their names, without `.snap`.
+fn snapshots() -> BTreeSet<String> {
+    let folder = contents::root().join("tests/snapshots");
+    let files = fs::read_dir(folder).expect("tests/snapshots is a folder");
+    let names = files.map(|file| file.expect("an entry").file_name().into_string());
+    names.map(|name| name.expect("UTF-8").replace(".snap", "")).collect()
+}
+
+#[test]
+fn manifest_summary_files_and_snapshots_name_the_same_lessons() {
+    let files: BTreeSet<_> = lessons::names().into_iter().collect();
+
+    let manifest = read("Cargo.toml");
+    let programs = manifest.split("\n[[bin]]\n").skip(1);
+    let lesson_programs: BTreeSet<_> = programs
+        .filter(|program| program.contains("path = \"lessons/"))
+        .map(|program| {
+            let name = program.split('"').nth(1).expect("a name comes first");
+            assert!(
+                program.contains(&format!("path = \"lessons/{name}.rs\"")),
+                "{program}"
+            );
+            name.to_string()
+        })
+        .collect();
+    assert_eq!(lesson_programs, files, "Cargo.toml and lessons/");
+
+    let summary: Vec<_> = contents::lessons().expect("SUMMARY.md").into_iter().collect();
+    let chapters: BTreeSet<_> =
+        summary.iter().map(|lesson| lesson.name.clone()).collect();
+    assert_eq!(chapters, files, "book/src/SUMMARY.md and lessons/");
+    assert_eq!(chapters.len(), summary.len(), "a lesson is in SUMMARY.md once");
+
+    let mut transcripts = BTreeSet::new();
+    for lesson in &files {
+        for control in lessons::runs(lesson) {
+            let suffix = control.map(|control| format!("@without-{control}"));
+            transcripts.insert(lesson.clone() + suffix.as_deref().unwrap_or_default());
+        }
+    }
+    let accepted: BTreeSet<_> = snapshots()
+        .into_iter()
+        .filter(|name| !name.contains("@mistake-") && !name.starts_with("refused@"))
+        .collect();
+    assert_eq!(accepted, transcripts, "tests/snapshots and the lessons' controls");
+}
+
+#[test]
+fn a_chapter_shows_its_lessons_source_and_every_accepted_output() {
+    for lesson in lessons::names() {
+        let chapter = chapter(&lesson);
+        assert!(chapter.starts_with(&format!("# {lesson}: ")), "{lesson}: the title");
+        let source = format!("{{{{#include ../../lessons/{lesson}.rs");
+        assert!(chapter.contains(&source), "{lesson}: the chapter shows no source");
+        for name in snapshots() {
+            if name == lesson || name.starts_with(&format!("{lesson}@")) {
+                let include =
+                    format!("{{{{#include ../../tests/snapshots/{name}.snap:4:}}}}");
+                assert!(
+                    chapter.contains(&include),
+                    "{lesson}: the chapter lacks {include}"
+                );
+            }
+        }
+    }
+}
+
+/// insta's header is three lines, so a chapter includes a snapshot from line 4. The first line of
+/// the output is the reader's command.
+#[test]
+fn an_included_snapshot_starts_with_the_readers_command() {
+    for name in snapshots().iter().filter(|name| !name.starts_with("refused@")) {
+        let text = read(&format!("tests/snapshots/{name}.snap"));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!((lines[0], lines[2]), ("---", "---"), "{name}");
+        assert!(lines[3].starts_with("$ "), "{name}: {}", lines[3]);
+        assert!(lines.len() > 4, "{name} is empty");
+    }
+}
+
+/// Code and output come by include. The only lines typed into a block are commands.
+#[test]
+fn nothing_shown_is_typed() {
+    let mut files: Vec<_> = fs::read_dir(contents::root().join("book/src"))
+        .expect("book/src is a folder")
+        .map(|file| file.expect("an entry").path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    files.sort();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a readable chapter");
+        for block in text.split("\n```").skip(1).step_by(2) {
+            let (_, shown) = block.split_once('\n').expect("a block has a first line");
+            let typed = shown.lines().find(|line| {
+                !line.is_empty()
+                    && !line.starts_with("{{#include ")
+                    && !line.starts_with("$ ")
+            });
+            assert_eq!(typed, None, "{} has typed code or output", file.display());
+        }
+    }
+}
+
+/// A chapter marks a claim where it explains it, as in (**A20**).
+#[test]
+fn a_chapter_explains_exactly_the_claims_that_its_lesson_checks() {
+    for lesson in lessons::names() {
+        let chapter = chapter(&lesson);
+        let marks = chapter.split("(**").skip(1);
+        let explained: Vec<_> = marks
+            .map(|text| {
+                text.split_once("**)").expect("a mark ends with **)").0.to_string()
+            })
+            .collect();
+        let declared: BTreeSet<_> =
+            lessons::claims(&lesson).into_iter().map(|c| c.0).collect();
+        assert_eq!(
+            explained.iter().cloned().collect::<BTreeSet<_>>(),
+            declared,
+            "{lesson}"
+        );
+        assert_eq!(explained.len(), declared.len(), "{lesson} explains a claim twice");
+    }
+}
+
+#[test]
+fn a_claim_has_one_lesson() {
+    let all = lessons::names().into_iter().flat_map(|lesson| lessons::claims(&lesson));
+    let mut seen = BTreeSet::new();
+    for (id, _) in all {
+        assert!(seen.insert(id.clone()), "{id} is declared twice");
+    }
+}
+
+/// The README shows the real output, lists the lessons and names both commands.
+#[test]
+fn the_readme_shows_what_a_newcomer_will_see() {
+    let readme = read("README.md");
+    let output = read("tests/snapshots/pid-demo.snap");
+    let output = output.lines().skip(3).collect::<Vec<_>>().join("\n");
+    assert!(readme.contains(&output), "README.md shows another output of pid-demo");
+    assert!(
+        readme.contains("cargo test --workspace"),
+        "README.md lacks the test command"
+    );
+    let rows: Vec<_> = contents::lessons()
+        .expect("SUMMARY.md")
+        .iter()
+        .map(|lesson| {
+            format!("| [`{0}`](lessons/{0}.rs) | {1} |", lesson.name, lesson.title)
+        })
+        .collect();
+    assert!(
+        readme.contains(&rows.join("\n")),
+        "README.md should list:\n{}",
+        rows.join("\n")
+    );
+}
