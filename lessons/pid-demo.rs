@@ -51,8 +51,9 @@ fn pid_demo(t: &mut Transcript) -> Result<(), Refusal> {
     let (mut from_inside, mut to_outside) = child::ends(t)?;
     let mut stack = vec![0; 256 * 1024];
     let process = Box::new(|| to_outside.live(inside));
-    // From here on there are two processes. Without CLONE_VM the new one has a copy of our
-    // memory, as after fork(2). SIGCHLD is what we get when it ends: waitpid(2) needs that.
+    // From here on there are two processes. Without CLONE_VM the new one has a copy of
+    // our memory, as after fork(2). SIGCHLD is what we get when it ends: waitpid(2)
+    // needs that.
     // SAFETY: this program has one thread, so the child may do whatever we may.
     let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }.named(call)?;
     // ANCHOR_END: clone
@@ -97,7 +98,7 @@ fn inside(outside: &mut Outside) -> Result<(), Refusal> {
 }
 // ANCHOR_END: inside
 
-/// Its PIDs, from this proc's namespace down to its own: proc_pid_status(5), since Linux 4.1.
+/// Its PIDs, from this proc's namespace down to its own: proc_pid_status(5), Linux 4.1.
 fn nspid(file: &str) -> Result<String, Refusal> {
     let status = read_to_string(file).named(format!("open({file:?})"))?;
     let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

@@ -1,6 +1,7 @@
 //! A /proc shows the PID namespace it was mounted in.
 //!
-//! mount(2) of proc in a new PID and mount namespace; pid_namespaces(7), "/proc and PID namespaces".
+//! mount(2) of proc in new PID and mount namespaces;
+//! pid_namespaces(7), "/proc and PID namespaces".
 
 use std::fs::{read_dir, read_to_string};
 use std::process::ExitCode;
@@ -41,7 +42,9 @@ const LESSON: Lesson = Lesson {
     ],
 };
 
-const NONE: Option<&str> = None; // NULL, where mount(2) takes a string
+const NULL: Option<&str> = None; // where mount(2) takes a string
+const MAKE_PRIVATE: &str = "mount(NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL)";
+const MAKE_SHARED: &str = "mount(NULL, \"/\", NULL, MS_REC|MS_SHARED, NULL)";
 
 fn main() -> ExitCode {
     LESSON.run(ps_demo)
@@ -85,15 +88,12 @@ fn ps_demo(t: &mut Transcript) -> Result<(), Refusal> {
     t.claim("A16", self_new == "1" && count_new == "1");
     t.claim("ps-1", self_host == host_pid);
     t.by_hand("unshare --map-root-user --pid --fork ps -p 1 -o comm=", &comm_host);
-    t.by_hand(
-        "unshare --map-root-user --pid --fork --mount-proc ps -o pid=,comm=",
-        "1 ps",
-    );
+    t.by_hand("unshare --map-root-user --pid --fork --mount-proc ps -o pid=,comm=", "1 ps");
     from_inside.leave(t)
 }
 
 // ANCHOR: old
-/// The whole life of the process inside: alone in its PID namespace, so PID 1 is all there is.
+/// The whole life of the process inside. It is alone in its PID namespace.
 fn inside(outside: &mut Outside) -> Result<(), Refusal> {
     outside.tell("getpid()", getpid());
     // Not broken: we have a PID in the namespace this proc was mounted in, too.
@@ -110,17 +110,14 @@ fn inside(outside: &mut Outside) -> Result<(), Refusal> {
     // ANCHOR: new
     if !outside.without("proc-mount") {
         if !outside.without("private") {
-            // A copied mount is a peer of the original: under a shared / what we mount would
-            // appear on the host. Private first, so that nothing gets out.
-            let call = "mount(NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL)";
-            mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
-                .named(call)?;
-            outside.tell(call, 0);
+            // A copied mount is a peer of the original: under a shared / what we mount
+            // would appear on the host. Private first, so that nothing gets out.
+            let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            outside.did(MAKE_PRIVATE, mount(NULL, "/", NULL, flags, NULL))?;
         }
         // The new proc belongs to the PID namespace of the process that mounts it.
-        let call = "mount(\"proc\", \"/proc\", \"proc\", 0, NULL)";
-        mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NONE).named(call)?;
-        outside.tell(call, 0);
+        let mounted = mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NULL);
+        outside.did("mount(\"proc\", \"/proc\", \"proc\", 0, NULL)", mounted)?;
     }
     outside.tell("readlink(\"/proc/self\")", proc_self());
     outside.tell("ls -d /proc/[0-9]* | wc -l", processes()?);
@@ -141,7 +138,7 @@ fn comm_of_1() -> Result<String, Refusal> {
     Ok(comm.trim_end().to_string())
 }
 
-/// The reader's own PID in the namespace that /proc was mounted in, or ENOENT if it has none.
+/// The reader's own PID in the namespace that /proc was mounted in. ENOENT: it has none.
 fn proc_self() -> String {
     match readlink("/proc/self") {
         Ok(pid) => pid.display().to_string(),
@@ -149,16 +146,12 @@ fn proc_self() -> String {
     }
 }
 
-/// For --without private: outside becomes the host of the experiment. In a mount namespace of its
-/// own, first cut off from the real host, `/` is made shared as systemd makes it.
+/// For --without private: outside becomes the host of the experiment. In a mount namespace
+/// of its own, first cut off from the real host, it makes `/` shared, as systemd does.
 fn play_a_shared_host(t: &mut Transcript) -> Result<(), Refusal> {
-    unshare(CloneFlags::CLONE_NEWNS).named("unshare(CLONE_NEWNS)")?;
-    t.outside("unshare(CLONE_NEWNS)", 0);
-    let call = "mount(NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL)";
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).named(call)?;
-    t.outside(call, 0);
-    let call = "mount(NULL, \"/\", NULL, MS_REC|MS_SHARED, NULL)";
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).named(call)?;
-    t.outside(call, 0);
-    Ok(())
+    t.did("unshare(CLONE_NEWNS)", unshare(CloneFlags::CLONE_NEWNS))?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    t.did(MAKE_PRIVATE, mount(NULL, "/", NULL, flags, NULL))?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SHARED;
+    t.did(MAKE_SHARED, mount(NULL, "/", NULL, flags, NULL))
 }

@@ -33,14 +33,13 @@ fn main() -> ExitCode {
 }
 
 fn uts_demo(t: &mut Transcript) -> Result<(), Refusal> {
-    // An ordinary user makes a user namespace first: only who has CAP_SYS_ADMIN in a user
-    // namespace may make others there.
+    // An ordinary user first makes a user namespace, unshare(CLONE_NEWUSER): whoever makes
+    // another namespace needs CAP_SYS_ADMIN in the user namespace that will own it.
     user::namespace_unless_root(t)?;
     let host_name = hostname()?;
     if t.without("unshare") {
         // Without its own namespace the process inside would rename the real host.
-        unshare(CloneFlags::CLONE_NEWUTS).named("unshare(CLONE_NEWUTS)")?;
-        t.outside("unshare(CLONE_NEWUTS)", 0);
+        t.did("unshare(CLONE_NEWUTS)", unshare(CloneFlags::CLONE_NEWUTS))?;
     }
     let host_uts = uts()?;
     t.outside("gethostname()", &host_name);
@@ -65,10 +64,7 @@ fn uts_demo(t: &mut Transcript) -> Result<(), Refusal> {
     t.claim("A14", uts_before == host_uts && uts_after != host_uts && uts()? == host_uts);
     t.claim("uts-1", name_before == host_name);
     t.claim("A12", name_after == "container" && host_name_now == host_name);
-    t.by_hand(
-        "unshare --map-root-user --uts sh -c 'hostname container; hostname'",
-        &name_after,
-    );
+    t.by_hand("unshare --map-root-user --uts sh -c 'hostname container; hostname'", &name_after);
     t.by_hand("hostname", &host_name);
     from_inside.leave(t)
 }
@@ -78,13 +74,11 @@ fn uts_demo(t: &mut Transcript) -> Result<(), Refusal> {
 fn inside(outside: &mut Outside) -> Result<(), Refusal> {
     outside.tell("readlink(\"/proc/self/ns/uts\")", uts()?);
     if !outside.without("unshare") {
-        unshare(CloneFlags::CLONE_NEWUTS).named("unshare(CLONE_NEWUTS)")?;
-        outside.tell("unshare(CLONE_NEWUTS)", 0);
+        outside.did("unshare(CLONE_NEWUTS)", unshare(CloneFlags::CLONE_NEWUTS))?;
     }
     outside.tell("readlink(\"/proc/self/ns/uts\")", uts()?);
     outside.tell("gethostname()", hostname()?);
-    sethostname("container").named("sethostname(\"container\")")?;
-    outside.tell("sethostname(\"container\")", 0);
+    outside.did("sethostname(\"container\")", sethostname("container"))?;
     outside.tell("gethostname()", hostname()?);
     Ok(())
 }

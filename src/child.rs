@@ -61,18 +61,10 @@ pub(crate) fn ends_for(
     let (said, say) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
     let (heard, word) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
     let theirs = [said.as_raw_fd(), word.as_raw_fd()];
-    let inside = Inside {
-        pid: None,
-        said: BufReader::new(File::from(said)),
-        word: Some(File::from(word)),
-    };
-    let outside = Outside {
-        lesson,
-        options,
-        say: File::from(say),
-        word: File::from(heard),
-        theirs,
-    };
+    let inside =
+        Inside { pid: None, said: BufReader::new(File::from(said)), word: Some(File::from(word)) };
+    let outside =
+        Outside { lesson, options, say: File::from(say), word: File::from(heard), theirs };
     Ok((inside, outside))
 }
 
@@ -91,15 +83,11 @@ impl Inside {
     }
 
     /// Waits for its next observations, prints each and gives their results.
-    pub fn hear<const N: usize>(
-        &mut self,
-        t: &mut Transcript,
-    ) -> Result<[String; N], Refusal> {
+    pub fn hear<const N: usize>(&mut self, t: &mut Transcript) -> Result<[String; N], Refusal> {
         let mut results = [const { String::new() }; N];
         for heard in &mut results {
             let line = self.read_line()?;
-            let (call, result) =
-                line.split_once('\t').ok_or_else(Refusal::ended_early)?;
+            let (call, result) = line.split_once('\t').ok_or_else(Refusal::ended_early)?;
             t.inside(call, result);
             *heard = result.to_string();
         }
@@ -174,6 +162,13 @@ impl Outside {
         self.write_line(format!("{call}\t{result}\n"));
     }
 
+    /// Tells that this call gave 0; or ends this process, and the lesson is refused.
+    pub fn did(&mut self, call: &str, result: nix::Result<()>) -> Result<(), Refusal> {
+        result.named(call)?;
+        self.tell(call, 0);
+        Ok(())
+    }
+
     /// Waits until the process outside has looked.
     pub fn wait(&mut self) {
         if self.read_word() != Some(GO_ON) {
@@ -192,8 +187,7 @@ impl Outside {
         }
         // We die with our parent, also when it is killed: PR_SET_PDEATHSIG(2const). If it died
         // before this line, `wait` reads the end of the file instead.
-        let died =
-            set_pdeathsig(Signal::SIGKILL).named("prctl(PR_SET_PDEATHSIG, SIGKILL)");
+        let died = set_pdeathsig(Signal::SIGKILL).named("prctl(PR_SET_PDEATHSIG, SIGKILL)");
         self.wait();
         if let Err(refusal) = died.and_then(|()| body(self)) {
             self.write_line(refusal.to_send());

@@ -30,11 +30,7 @@ pub fn lessons() -> io::Result<Vec<Entry>> {
         .filter(|(_, file)| file.exists())
         .map(|(name, file)| {
             let source = read(&file)?;
-            Ok(Entry {
-                name: name.to_string(),
-                title: title(&source).to_string(),
-                source,
-            })
+            Ok(Entry { name: name.to_string(), title: title(&source).to_string(), source })
         })
         .collect()
 }

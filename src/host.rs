@@ -1,6 +1,7 @@
 //! What this host refuses, and why: from (call, errno, evidence) to a cause and one cure.
 
-use std::fmt::Write as _;
+use std::error::Error;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -9,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::{geteuid, getpid};
 
-/// A call that this host refused, with what came of it.
+/// A call that this host refused, with what came of it. Displayed as strace(1) would.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
     call: String,
@@ -17,6 +18,14 @@ pub struct Refusal {
     errno: Option<Errno>,
     result: String,
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} = {}", self.call, self.result)
+    }
+}
+
+impl Error for Refusal {}
 
 /// Gives a call's error the call's name, as strace(1) would print it.
 pub trait Named<T> {
@@ -66,19 +75,13 @@ impl Refusal {
         Self::of(call.to_string(), Errno::from_raw(errno.parse().unwrap_or_default()))
     }
 
-    /// The failing call and its result, on one line.
-    pub fn call(&self) -> String {
-        format!("{} = {}", self.call, self.result)
-    }
-
     /// What the reader is told: which call, why on this host, and one thing to do.
     pub fn message(&self, lesson: &str) -> String {
         let (cause, cure) = self.explain();
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ =
-            writeln!(text, "{lesson}: this host cannot run it; nothing was changed\n");
-        let _ = writeln!(text, "call    {}", self.call());
+        let _ = writeln!(text, "{lesson}: this host cannot run it; nothing was changed\n");
+        let _ = writeln!(text, "call    {self}");
         let _ = writeln!(text, "cause   {cause}");
         let _ = writeln!(text, "do      {cure}");
         text
@@ -181,9 +184,7 @@ const ROWS: &[Row] = &[
     Row {
         call: "CLONE_NEW",
         errno: Some(Errno::EPERM),
-        evidence: || {
-            !geteuid().is_root() && setting("kernel/unprivileged_userns_clone") == Some(0)
-        },
+        evidence: || !geteuid().is_root() && setting("kernel/unprivileged_userns_clone") == Some(0),
         cause: "kernel.unprivileged_userns_clone is 0: only root may make a user namespace",
         cure: "sudo sysctl -w kernel.unprivileged_userns_clone=1",
     },
@@ -291,14 +292,12 @@ pub(crate) fn has_cap_sys_admin() -> Result<bool, Refusal> {
     const CAP_SYS_ADMIN: u32 = 21; // linux/capability.h
     let file = "/proc/self/status";
     let text = fs::read_to_string(file).named(format!("open({file:?})"))?;
-    let effective =
-        field(&text, "CapEff").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    let effective = field(&text, "CapEff").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
     Ok(effective.unwrap_or_default() & (1 << CAP_SYS_ADMIN) != 0)
 }
 
 fn field(text: &str, name: &str) -> Option<String> {
-    let line =
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 

@@ -12,11 +12,17 @@ use clap_complete::Shell;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::geteuid;
 use workbook::contents::{self, Entry};
+use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::probe;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// A line of output. A full disk is told as the refusal of write(2).
+macro_rules! say {
+    ($out:expr, $($text:tt)*) => { writeln!($out, $($text)*).named("write(1)") };
+}
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -27,7 +33,10 @@ fn main() -> ExitCode {
     match workbook() {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("workbook: {error}");
+            match error.downcast::<Refusal>() {
+                Ok(refusal) => eprint!("{}", refusal.message("workbook")),
+                Err(error) => eprintln!("workbook: {error}"),
+            }
             ExitCode::from(REFUSED)
         }
     }
@@ -79,9 +88,10 @@ fn usage(lessons: &[Entry]) -> clap::Command {
                         .action(ArgAction::SetTrue),
                 ),
         )
-        .subcommand(clap::Command::new("claims").about(
-            "Run every lesson and print the ledger: each claim, and whether it holds",
-        ))
+        .subcommand(
+            clap::Command::new("claims")
+                .about("Run every lesson and print the ledger: each claim, and whether it holds"),
+        )
         .subcommand(
             clap::Command::new("completions")
                 .about("Print the completions of `workbook` for a shell")
@@ -93,38 +103,30 @@ fn usage(lessons: &[Entry]) -> clap::Command {
 /// No command: the lessons in the book's order, what this host can run, what to type next.
 fn greet(lessons: &[Entry]) -> Result<u8> {
     let mut out = anstream::stdout();
-    writeln!(
-        out,
-        "Starting with Linux Containers: a workbook that your own kernel checks\n"
-    )?;
+    say!(out, "Starting with Linux Containers: a workbook that your own kernel checks\n")?;
     let mut next = None;
     for Entry { name, title, source } in lessons {
         match probe::try_lesson(source) {
             Ok(()) => {
-                writeln!(out, "{GOOD}runs{GOOD:#}    {name:<10}  {title}")?;
+                say!(out, "{GOOD}runs{GOOD:#}    {name:<10}  {title}")?;
                 next = next.or(Some(name));
             }
             Err(refusal) => {
-                writeln!(out, "{BAD}cannot{BAD:#}  {name:<10}  {title}")?;
-                writeln!(out, "                    {}", refusal.call())?;
+                say!(out, "{BAD}cannot{BAD:#}  {name:<10}  {title}")?;
+                say!(out, "                    {refusal}")?;
             }
         }
     }
     let (next, meaning) = match (next, lessons.first()) {
         (Some(name), _) => (name, "with book/src/ open beside it"),
-        (None, Some(first)) => {
-            (&first.name, "says why it cannot run here, and what to do")
-        }
+        (None, Some(first)) => (&first.name, "says why it cannot run here, and what to do"),
         (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
     };
-    writeln!(out, "\nHere: {}.\n", here()?)?;
-    writeln!(out, "next    cargo run --bin {next:<12}  {meaning}")?;
-    writeln!(out, "all     cargo run -- run --all        every lesson, a line each")?;
-    writeln!(
-        out,
-        "claims  cargo run -- claims           every claim, and whether it holds"
-    )?;
-    writeln!(out, "book    cargo book                    the book, in your browser")?;
+    say!(out, "\nHere: {}.\n", here()?)?;
+    say!(out, "next    cargo run --bin {next:<12}  {meaning}")?;
+    say!(out, "all     cargo run -- run --all        every lesson, a line each")?;
+    say!(out, "claims  cargo run -- claims           every claim, and whether it holds")?;
+    say!(out, "book    cargo book                    the book, in your browser")?;
     Ok(HOLDS)
 }
 
@@ -134,11 +136,10 @@ fn run(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
         return run_all(lessons);
     }
     let mut code = HOLDS;
-    let names: Vec<&String> =
-        arguments.get_many("lesson").into_iter().flatten().collect();
+    let names: Vec<&String> = arguments.get_many("lesson").into_iter().flatten().collect();
     for (nth, name) in names.into_iter().enumerate() {
         if nth > 0 {
-            writeln!(io::stdout())?;
+            say!(io::stdout(), "")?;
         }
         let status = Command::new(program(name)?).status()?;
         code = worse(code, status.code());
@@ -157,19 +158,14 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
             Some(69) => (BAD, "cannot"),
             _ => (BAD, "FAILS"),
         };
-        writeln!(out, "{style}{verdict:<6}{style:#}  {name:<10}  {title}")?;
+        say!(out, "{style}{verdict:<6}{style:#}  {name:<10}  {title}")?;
         if let Some(refused) = report.refused {
-            writeln!(out, "                    {refused}")?;
+            say!(out, "                    {refused}")?;
         }
         ran += usize::from(matches!(report.code, Some(0 | 1)));
         held += usize::from(report.code == Some(0));
     }
-    writeln!(
-        out,
-        "\n{ran} of {} lessons ran, {held} hold, on {}.",
-        lessons.len(),
-        here()?
-    )?;
+    say!(out, "\n{ran} of {} lessons ran, {held} hold, on {}.", lessons.len(), here()?)?;
     Ok(code)
 }
 
@@ -177,16 +173,14 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
 fn claims(lessons: &[Entry]) -> Result<u8> {
     build_lessons()?;
     let mut out = anstream::stdout();
-    let (mut code, mut held, mut ledger, mut refusals) =
-        (HOLDS, 0, Vec::new(), Vec::new());
+    let (mut code, mut held, mut ledger, mut refusals) = (HOLDS, 0, Vec::new(), Vec::new());
     for (nth, Entry { name, .. }) in lessons.iter().enumerate() {
         let report = Report::of(name)?;
         code = worse(code, report.code);
         for (id, sentence) in declared(name)? {
             let verdict = report.verdict(&id);
             held += usize::from(verdict == "holds");
-            let article =
-                id.strip_prefix('A').and_then(|number| number.parse::<u32>().ok());
+            let article = id.strip_prefix('A').and_then(|number| number.parse::<u32>().ok());
             ledger.push((article.unwrap_or(u32::MAX), nth, id, verdict, name, sentence));
         }
         refusals.extend(report.refused.map(|refused| (name, refused)));
@@ -194,11 +188,11 @@ fn claims(lessons: &[Entry]) -> Result<u8> {
     ledger.sort_by_key(|row| (row.0, row.1)); // stable: a lesson's own claims stay in its order
     for (_, _, id, verdict, name, sentence) in &ledger {
         let style = if *verdict == "holds" { GOOD } else { BAD };
-        writeln!(out, "{id:<5}  {style}{verdict:<7}{style:#}  {name:<8}  {sentence}")?;
+        say!(out, "{id:<5}  {style}{verdict:<7}{style:#}  {name:<8}  {sentence}")?;
     }
-    writeln!(out, "\n{held} of {} hold on {}.", ledger.len(), here()?)?;
+    say!(out, "\n{held} of {} hold on {}.", ledger.len(), here()?)?;
     for (name, refused) in refusals {
-        writeln!(out, "{name} was not run: {refused}")?;
+        say!(out, "{name} was not run: {refused}")?;
     }
     Ok(code)
 }
@@ -244,9 +238,7 @@ fn declared(name: &str) -> Result<Vec<(String, String)>> {
     let list = String::from_utf8_lossy(&list).into_owned();
     let claims = list.lines().filter_map(|line| line.strip_prefix("claim"));
     let pairs = claims.filter_map(|claim| claim.trim().split_once(' '));
-    Ok(pairs
-        .map(|(id, sentence)| (id.to_string(), sentence.trim().to_string()))
-        .collect())
+    Ok(pairs.map(|(id, sentence)| (id.to_string(), sentence.trim().to_string())).collect())
 }
 
 /// The worse of two outcomes: a claim that fails, then a host that refuses.
@@ -274,8 +266,7 @@ fn build_lessons() -> Result<()> {
     let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
     let exe = env::current_exe()?;
     let mut folders = exe.ancestors().skip(1); // target/debug, target
-    let profile =
-        folders.next().and_then(|folder| folder.file_name()).unwrap_or_default();
+    let profile = folders.next().and_then(|folder| folder.file_name()).unwrap_or_default();
     let built = Command::new(cargo)
         .args(["build", "--quiet", "--bins", "--manifest-path"])
         .arg(contents::root().join("Cargo.toml"))

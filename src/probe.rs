@@ -57,9 +57,8 @@ fn mount_proc() -> Result<(), Refusal> {
         ForkResult::Child => {
             let none = None::<&str>;
             let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            let mounted = mount(none, "/", none, private, none).and_then(|()| {
-                mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)
-            });
+            let mounted = mount(none, "/", none, private, none)
+                .and_then(|()| mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none));
             // SAFETY: ends the process at once.
             unsafe { libc::_exit(mounted.err().map_or(0, |errno| errno as i32)) }
         }

@@ -42,9 +42,8 @@ fn command(shell: &OsString, lesson: &str) -> Command {
             command.arg("-f").env("PS1", prompt + "%~ %# ");
         }
         Some("fish") => {
-            let say = format!(
-                "function fish_prompt; echo -n '{prompt}'; prompt_pwd; echo '> '; end"
-            );
+            let say =
+                format!("function fish_prompt; echo -n '{prompt}'; prompt_pwd; echo '> '; end");
             command.args(["--no-config", "--private", "--init-command", &say]);
         }
         _ => {

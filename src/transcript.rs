@@ -70,18 +70,19 @@ impl<'lesson> Transcript<'lesson> {
         self.observe(OUTSIDE, "outside", call, result);
     }
 
+    /// Prints that this call, outside, gave 0; or the lesson is refused.
+    pub fn did(&mut self, call: &str, result: nix::Result<()>) -> Result<(), Refusal> {
+        result.named(call)?;
+        self.outside(call, 0);
+        Ok(())
+    }
+
     /// Prints what the process inside saw. Lessons get here by [`crate::child::Inside::hear`].
     pub(crate) fn inside(&mut self, call: impl Display, result: impl Display) {
         self.observe(INSIDE, "inside", call, result);
     }
 
-    fn observe(
-        &mut self,
-        style: Style,
-        who: &str,
-        call: impl Display,
-        result: impl Display,
-    ) {
+    fn observe(&mut self, style: Style, who: &str, call: impl Display, result: impl Display) {
         self.begin(Part::Observations);
         if self.options.step {
             self.wait_for_enter();
@@ -101,10 +102,11 @@ impl<'lesson> Transcript<'lesson> {
         let claims = self.lesson.claims.iter();
         let declared = claims.filter(|claim| claim.0 == id).map(|claim| claim.1).next();
         let sentence = declared.unwrap_or("this claim is not among the lesson's claims");
-        let broken_by =
-            self.lesson.controls.iter().find(|control| {
-                self.without(control.name) && control.breaks.contains(&id)
-            });
+        let broken_by = self
+            .lesson
+            .controls
+            .iter()
+            .find(|control| self.without(control.name) && control.breaks.contains(&id));
 
         let (style, verdict) = match (truth, broken_by) {
             (true, None) if declared.is_some() => (GOOD, "holds"),
@@ -166,9 +168,7 @@ impl<'lesson> Transcript<'lesson> {
             let gap = COLUMNS.saturating_sub(left.len() + right.len()).max(2);
             self.line(format!("{left}{:gap$}{QUIET}{right}{QUIET:#}", ""));
             let mut controls = self.lesson.controls.iter();
-            if let Some(control) =
-                controls.find(|control| self.options.without(control.name))
-            {
+            if let Some(control) = controls.find(|control| self.options.without(control.name)) {
                 self.line(format!("without {}: {}", control.name, control.what));
             }
         }

@@ -11,8 +11,7 @@ use workbook::contents;
 
 fn read(file: &str) -> String {
     let path = contents::root().join(file);
-    fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn chapter(lesson: &str) -> String {
@@ -37,18 +36,14 @@ fn manifest_summary_files_and_snapshots_name_the_same_lessons() {
         .filter(|program| program.contains("path = \"lessons/"))
         .map(|program| {
             let name = program.split('"').nth(1).expect("a name comes first");
-            assert!(
-                program.contains(&format!("path = \"lessons/{name}.rs\"")),
-                "{program}"
-            );
+            assert!(program.contains(&format!("path = \"lessons/{name}.rs\"")), "{program}");
             name.to_string()
         })
         .collect();
     assert_eq!(lesson_programs, files, "Cargo.toml and lessons/");
 
     let summary: Vec<_> = contents::lessons().expect("SUMMARY.md").into_iter().collect();
-    let chapters: BTreeSet<_> =
-        summary.iter().map(|lesson| lesson.name.clone()).collect();
+    let chapters: BTreeSet<_> = summary.iter().map(|lesson| lesson.name.clone()).collect();
     assert_eq!(chapters, files, "book/src/SUMMARY.md and lessons/");
     assert_eq!(chapters.len(), summary.len(), "a lesson is in SUMMARY.md once");
 
@@ -75,12 +70,8 @@ fn a_chapter_shows_its_lessons_source_and_every_accepted_output() {
         assert!(chapter.contains(&source), "{lesson}: the chapter shows no source");
         for name in snapshots() {
             if name == lesson || name.starts_with(&format!("{lesson}@")) {
-                let include =
-                    format!("{{{{#include ../../tests/snapshots/{name}.snap:4:}}}}");
-                assert!(
-                    chapter.contains(&include),
-                    "{lesson}: the chapter lacks {include}"
-                );
+                let include = format!("{{{{#include ../../tests/snapshots/{name}.snap:4:}}}}");
+                assert!(chapter.contains(&include), "{lesson}: the chapter lacks {include}");
             }
         }
     }
@@ -113,9 +104,7 @@ fn nothing_shown_is_typed() {
         for block in text.split("\n```").skip(1).step_by(2) {
             let (_, shown) = block.split_once('\n').expect("a block has a first line");
             let typed = shown.lines().find(|line| {
-                !line.is_empty()
-                    && !line.starts_with("{{#include ")
-                    && !line.starts_with("$ ")
+                !line.is_empty() && !line.starts_with("{{#include ") && !line.starts_with("$ ")
             });
             assert_eq!(typed, None, "{} has typed code or output", file.display());
         }
@@ -129,17 +118,10 @@ fn a_chapter_explains_exactly_the_claims_that_its_lesson_checks() {
         let chapter = chapter(&lesson);
         let marks = chapter.split("(**").skip(1);
         let explained: Vec<_> = marks
-            .map(|text| {
-                text.split_once("**)").expect("a mark ends with **)").0.to_string()
-            })
+            .map(|text| text.split_once("**)").expect("a mark ends with **)").0.to_string())
             .collect();
-        let declared: BTreeSet<_> =
-            lessons::claims(&lesson).into_iter().map(|c| c.0).collect();
-        assert_eq!(
-            explained.iter().cloned().collect::<BTreeSet<_>>(),
-            declared,
-            "{lesson}"
-        );
+        let declared: BTreeSet<_> = lessons::claims(&lesson).into_iter().map(|c| c.0).collect();
+        assert_eq!(explained.iter().cloned().collect::<BTreeSet<_>>(), declared, "{lesson}");
         assert_eq!(explained.len(), declared.len(), "{lesson} explains a claim twice");
     }
 }
@@ -160,20 +142,11 @@ fn the_readme_shows_what_a_newcomer_will_see() {
     let output = read("tests/snapshots/pid-demo.snap");
     let output = output.lines().skip(3).collect::<Vec<_>>().join("\n");
     assert!(readme.contains(&output), "README.md shows another output of pid-demo");
-    assert!(
-        readme.contains("cargo test --workspace"),
-        "README.md lacks the test command"
-    );
+    assert!(readme.contains("cargo test --workspace"), "README.md lacks the test command");
     let rows: Vec<_> = contents::lessons()
         .expect("SUMMARY.md")
         .iter()
-        .map(|lesson| {
-            format!("| [`{0}`](lessons/{0}.rs) | {1} |", lesson.name, lesson.title)
-        })
+        .map(|lesson| format!("| [`{0}`](lessons/{0}.rs) | {1} |", lesson.name, lesson.title))
         .collect();
-    assert!(
-        readme.contains(&rows.join("\n")),
-        "README.md should list:\n{}",
-        rows.join("\n")
-    );
+    assert!(readme.contains(&rows.join("\n")), "README.md should list:\n{}", rows.join("\n"));
 }

@@ -24,11 +24,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "no-fork",
         "unshare --map-root-user --pid bash -c '/bin/true; /bin/true; echo reached'",
     ),
-    (
-        "ps-demo",
-        "no-pid-namespace",
-        "unshare --map-root-user --mount mount -t proc proc /proc",
-    ),
+    ("ps-demo", "no-pid-namespace", "unshare --map-root-user --mount mount -t proc proc /proc"),
     (
         "ps-demo",
         "covered",
@@ -45,8 +41,7 @@ fn the_mistakes_in_the_book_give_the_errors_in_the_book() {
     for (lesson, name, shown) in MISTAKES {
         let mut command = Command::new("sh");
         command.args(["-c", &format!("{shown} 2>&1")]).env("LC_ALL", "C");
-        let output =
-            host::run_as(&mut command, User::Ordinary).output().expect("sh is there");
+        let output = host::run_as(&mut command, User::Ordinary).output().expect("sh is there");
         let in_ci = std::env::var_os("CI").is_some();
         let printed = String::from_utf8_lossy(&output.stdout);
         if output.status.code() == Some(127) && !in_ci {
@@ -56,8 +51,7 @@ fn the_mistakes_in_the_book_give_the_errors_in_the_book() {
         let printed = printed.replace(&*host_name.to_string_lossy(), "laptop");
         let text = format!("$ {shown}\n{printed}");
         let snapshot = format!("{lesson}@mistake-{name}");
-        let file =
-            workbook::contents::root().join(format!("tests/snapshots/{snapshot}.snap"));
+        let file = workbook::contents::root().join(format!("tests/snapshots/{snapshot}.snap"));
         match std::fs::read_to_string(file) {
             Ok(accepted) if !in_ci => {
                 let accepted = accepted.lines().nth(4).unwrap_or_default();

@@ -56,15 +56,11 @@ fn a_chroot_is_named() {
 #[test]
 fn root_under_a_seccomp_filter_is_told_which_call_was_refused() {
     for lesson in lessons::names() {
-        let output =
-            host::run_as_root_under_seccomp(&mut lessons::command(&lesson)).output();
+        let output = host::run_as_root_under_seccomp(&mut lessons::command(&lesson)).output();
         let output = output.expect("the lesson starts");
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(69), "{lesson}: {said}");
-        assert!(
-            said.contains("CLONE_NEW") && said.contains(" = -1 EPERM"),
-            "{lesson}: {said}"
-        );
+        assert!(said.contains("CLONE_NEW") && said.contains(" = -1 EPERM"), "{lesson}: {said}");
         assert!(!said.contains("CLONE_NEWUSER"), "{lesson}: {said}");
         assert!(said.contains("a seccomp filter"), "{lesson}: {said}");
     }
@@ -90,8 +86,7 @@ fn a_claim_that_does_not_hold_exits_1() {
 #[test]
 fn output_to_a_full_disk_is_a_refusal() {
     for lesson in lessons::names() {
-        let full =
-            std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
         let output = lessons::command(&lesson).stdout(full).output().expect("it starts");
         assert_eq!(output.status.code(), Some(69), "{lesson}");
         assert!(text(&output.stderr).contains("write(1) = -1 ENOSPC"), "{lesson}");

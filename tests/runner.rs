@@ -30,13 +30,9 @@ fn alone_it_lists_the_lessons_in_the_books_order_and_says_what_is_next() {
         let said = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let marked = said.lines().filter_map(|line| line.strip_prefix("runs "));
-        let listed: Vec<_> =
-            marked.filter_map(|line| line.split_whitespace().next()).collect();
+        let listed: Vec<_> = marked.filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(listed, names_in_the_books_order(), "{said}");
-        assert!(
-            said.contains(&format!("next    cargo run --bin {}", listed[0])),
-            "{said}"
-        );
+        assert!(said.contains(&format!("next    cargo run --bin {}", listed[0])), "{said}");
     }
 }
 
@@ -61,8 +57,7 @@ fn it_marks_what_this_host_cannot_run_and_why() {
 fn the_greeting_and_the_lessons_agree() {
     let hosts = [Host::SharedRoot, Host::Chroot, Host::Seccomp, Host::NoUserNamespaces];
     for host in hosts {
-        let greeting =
-            host::run_on(&mut workbook(&[]), host).output().expect("it starts");
+        let greeting = host::run_on(&mut workbook(&[]), host).output().expect("it starts");
         for lesson in lessons::names() {
             let ran = host::run_on(&mut lessons::command(&lesson), host).output();
             let code = ran.expect("it starts").status.code();
@@ -89,30 +84,19 @@ fn run_all_is_a_line_for_each_lesson_and_a_summary() {
     let said = text(&output.stdout);
     let number = lessons::names().len();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(
-        said.lines().filter(|line| line.starts_with("holds ")).count(),
-        number,
-        "{said}"
-    );
-    assert!(
-        said.contains(&format!("{number} of {number} lessons ran, {number} hold")),
-        "{said}"
-    );
+    assert_eq!(said.lines().filter(|line| line.starts_with("holds ")).count(), number, "{said}");
+    assert!(said.contains(&format!("{number} of {number} lessons ran, {number} hold")), "{said}");
 
-    let refused =
-        host::run_on(&mut workbook(&["run", "--all"]), Host::NoUserNamespaces).output();
+    let refused = host::run_on(&mut workbook(&["run", "--all"]), Host::NoUserNamespaces).output();
     let refused = refused.expect("it starts");
     assert_eq!(refused.status.code(), Some(69), "{refused:?}");
-    assert!(
-        text(&refused.stdout).contains(&format!("0 of {number} lessons ran, 0 hold"))
-    );
+    assert!(text(&refused.stdout).contains(&format!("0 of {number} lessons ran, 0 hold")));
 }
 
 #[test]
 fn the_ledger_has_every_declared_claim_once_and_counts_them() {
     for user in [User::Root, User::Ordinary] {
-        let output =
-            host::run_as(&mut workbook(&["claims"]), user).output().expect("it starts");
+        let output = host::run_as(&mut workbook(&["claims"]), user).output().expect("it starts");
         let ledger = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let mut number = 0;
@@ -124,10 +108,7 @@ fn the_ledger_has_every_declared_claim_once_and_counts_them() {
             }
         }
         let who = if user == User::Root { "root" } else { "an ordinary user" };
-        assert!(
-            ledger.contains(&format!("{number} of {number} hold on Linux ")),
-            "{ledger}"
-        );
+        assert!(ledger.contains(&format!("{number} of {number} hold on Linux ")), "{ledger}");
         assert!(ledger.trim_end().ends_with(&format!(" as {who}.")), "{ledger}");
     }
 }
@@ -140,8 +121,7 @@ fn the_ledger_tells_a_claim_that_fails_from_one_that_was_not_run() {
     assert_eq!(status.code(), Some(1), "{}", text(&stdout));
     assert!(text(&stdout).contains("A12    FAILS    uts-demo"), "{}", text(&stdout));
 
-    let refused =
-        host::run_on(&mut workbook(&["claims"]), Host::NoUserNamespaces).output();
+    let refused = host::run_on(&mut workbook(&["claims"]), Host::NoUserNamespaces).output();
     let refused = refused.expect("it starts");
     let ledger = text(&refused.stdout);
     assert_eq!(refused.status.code(), Some(69), "{ledger}");
@@ -153,10 +133,7 @@ fn the_ledger_tells_a_claim_that_fails_from_one_that_was_not_run() {
 fn an_unknown_lesson_gets_the_nearest_name_and_exit_2() {
     let output = workbook(&["run", "pid-dmo"]).output().expect("it starts");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(
-        text(&output.stderr).contains("a similar value exists: 'pid-demo'"),
-        "{output:?}"
-    );
+    assert!(text(&output.stderr).contains("a similar value exists: 'pid-demo'"), "{output:?}");
 }
 
 #[test]

@@ -35,10 +35,7 @@ fn every_lesson_and_control_prints_its_accepted_transcript() {
         for control in lessons::runs(&lesson) {
             let text = transcript(&lesson, control.as_deref(), User::Ordinary);
             let suffix = control.map(|control| format!("@without-{control}"));
-            assert_accepted(
-                &(lesson.clone() + suffix.as_deref().unwrap_or_default()),
-                &text,
-            );
+            assert_accepted(&(lesson.clone() + suffix.as_deref().unwrap_or_default()), &text);
         }
     }
 }
@@ -50,9 +47,8 @@ fn root_sees_the_same_without_the_user_namespace() {
         for control in lessons::runs(&lesson) {
             let ordinary = transcript(&lesson, control.as_deref(), User::Ordinary);
             let root = transcript(&lesson, control.as_deref(), User::Root);
-            let (line, rest): (Vec<_>, Vec<_>) = ordinary
-                .lines()
-                .partition(|line| line.contains("unshare(CLONE_NEWUSER)"));
+            let (line, rest): (Vec<_>, Vec<_>) =
+                ordinary.lines().partition(|line| line.contains("unshare(CLONE_NEWUSER)"));
             assert_eq!(line.len(), 1, "{lesson}: one line for the user namespace");
             assert_eq!(root.lines().collect::<Vec<_>>(), rest, "{lesson} {control:?}");
         }
@@ -79,10 +75,7 @@ fn a_transcript_is_short_enough_to_read_aloud() {
             let text = transcript(&lesson, control.as_deref(), User::Ordinary);
             let wide = text.lines().find(|line| line.chars().count() > 80);
             assert_eq!(wide, None, "{lesson} {control:?}: more than 80 columns");
-            assert!(
-                text.lines().count() <= 30,
-                "{lesson} {control:?}: more than 30 lines"
-            );
+            assert!(text.lines().count() <= 30, "{lesson} {control:?}: more than 30 lines");
         }
     }
 }
@@ -90,8 +83,7 @@ fn a_transcript_is_short_enough_to_read_aloud() {
 #[test]
 fn help_fits_one_screen() {
     for lesson in lessons::names() {
-        let output =
-            lessons::command(&lesson).arg("--help").output().expect("the lesson starts");
+        let output = lessons::command(&lesson).arg("--help").output().expect("the lesson starts");
         let help = String::from_utf8(output.stdout).expect("UTF-8");
         assert!(help.lines().count() <= 24, "{lesson}: {} lines", help.lines().count());
         let wide = help.lines().find(|line| line.chars().count() > 80);
@@ -103,8 +95,7 @@ fn help_fits_one_screen() {
 fn wrong_usage_exits_2() {
     for lesson in lessons::names() {
         for wrong in ["--no-such", "--without=nothing", "word"] {
-            let output =
-                lessons::command(&lesson).arg(wrong).output().expect("it starts");
+            let output = lessons::command(&lesson).arg(wrong).output().expect("it starts");
             assert_eq!(output.status.code(), Some(2), "{lesson} {wrong}");
             assert!(output.stdout.is_empty(), "{lesson} {wrong}");
         }
@@ -117,17 +108,13 @@ fn the_same_by_hand_shows_the_same() {
     for lesson in lessons::names() {
         let output = lessons::command(&lesson).output().expect("the lesson starts");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        let (_, by_hand) =
-            text.split_once("\nby hand").expect("a lesson says how by hand");
+        let (_, by_hand) = text.split_once("\nby hand").expect("a lesson says how by hand");
         for part in by_hand.split("\nby hand") {
-            let (command, expected) =
-                part.split_once('\n').expect("a command and its output");
-            let by_hand =
-                Command::new("sh").args(["-c", command]).env("LC_ALL", "C").output();
+            let (command, expected) = part.split_once('\n').expect("a command and its output");
+            let by_hand = Command::new("sh").args(["-c", command]).env("LC_ALL", "C").output();
             let by_hand = by_hand.expect("sh is there");
             if by_hand.status.code() == Some(127) {
-                let missing =
-                    format!("{command}: {}", String::from_utf8_lossy(&by_hand.stderr));
+                let missing = format!("{command}: {}", String::from_utf8_lossy(&by_hand.stderr));
                 assert!(std::env::var_os("CI").is_none(), "{missing}");
                 eprintln!("not tried, a tool is not installed: {missing}");
                 continue;
@@ -140,7 +127,6 @@ fn the_same_by_hand_shows_the_same() {
 /// Lines, with blanks collapsed: ps(1) aligns its columns.
 fn words(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text).into_owned();
-    let lines =
-        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.collect()
 }

@@ -39,14 +39,13 @@ impl Seen {
         };
         let call = call[who.len()..].trim_end();
         let result = self.result(call, result);
-        let call = if call.starts_with("/proc/")
-            || call.contains("\"/proc/")
-            || call.starts_with("kill(")
-        {
-            self.pids(call)
-        } else {
-            call.to_string()
-        };
+        let call =
+            if call.starts_with("/proc/") || call.contains("\"/proc/") || call.starts_with("kill(")
+            {
+                self.pids(call)
+            } else {
+                call.to_string()
+            };
         format!("{who}{call:<47} = {result}")
     }
 
@@ -62,15 +61,9 @@ impl Seen {
             }
             // Between two looks at the host's list a process may come or go: only 1 means much.
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
-            "getpid()" | "getppid()" | "fork()" | "readlink(\"/proc/self\")" => {
-                self.pids(result)
-            }
-            _ if call.starts_with("clone(") || call.ends_with(": NSpid") => {
-                self.pids(result)
-            }
-            _ if call.starts_with("readlink(") && call.contains("/ns/") => {
-                self.inode(result)
-            }
+            "getpid()" | "getppid()" | "fork()" | "readlink(\"/proc/self\")" => self.pids(result),
+            _ if call.starts_with("clone(") || call.ends_with(": NSpid") => self.pids(result),
+            _ if call.starts_with("readlink(") && call.contains("/ns/") => self.inode(result),
             _ => result.to_string(),
         }
     }
@@ -80,9 +73,7 @@ impl Seen {
         let mut out = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-            let end = rest[at..]
-                .find(|c: char| !c.is_ascii_digit())
-                .map_or(rest.len(), |n| at + n);
+            let end = rest[at..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| at + n);
             out += &rest[..at];
             out += &match &rest[at..end] {
                 inside @ ("0" | "1" | "2") => inside.to_string(),
