@@ -115,6 +115,12 @@ impl<'lesson> Transcript<'lesson> {
         };
         self.failed |= verdict == "FAILS";
         self.line(format!("{style}{verdict}{style:#}  {id:<5}  {sentence}"));
+
+        let last = self.checked.len() == self.lesson.claims.len();
+        if let Some(control) = self.options.without.as_ref().filter(|_| last) {
+            let outcome = if self.failed { "not as expected" } else { "as expected" };
+            self.line(format!("       {outcome} without {control}"));
+        }
     }
 
     /// Prints a command for the reader's own shell, and what it prints there. A control
@@ -143,10 +149,6 @@ impl<'lesson> Transcript<'lesson> {
             if !self.checked.contains(&id) {
                 self.claim(id, false);
             }
-        }
-        if let Some(control) = self.options.without.take() {
-            let outcome = if self.failed { "not as expected" } else { "as expected" };
-            self.line(format!("       {outcome} without {control}"));
         }
         let flushed = self.out.flush();
         match self.unwritten.take() {

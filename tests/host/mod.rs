@@ -58,23 +58,28 @@ pub fn run_on(command: &mut Command, host: Host) -> &mut Command {
     let prepare = move || {
         user_namespace(1000)?;
         match host {
-            Host::NoUserNamespaces => {
-                fs::write("/proc/sys/user/max_user_namespaces", "0")
-            }
+            Host::NoUserNamespaces => fs::write("/proc/sys/user/max_user_namespaces", "0"),
             Host::Seccomp => filter(&refusing()),
             Host::Pretends(call) => filter(&pretending(call)),
             Host::NoProc => {
                 mount_namespace(MsFlags::MS_PRIVATE)?;
-                mount_at(
-                    Some("tmpfs"),
-                    Path::new("/proc"),
-                    Some("tmpfs"),
-                    MsFlags::empty(),
-                )
+                mount_at(Some("tmpfs"), Path::new("/proc"), Some("tmpfs"), MsFlags::empty())
             }
             Host::SharedRoot => mount_namespace(MsFlags::MS_SHARED),
             Host::Chroot => plain_chroot(),
         }
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(prepare) }
+}
+
+/// Makes `command` run as root of a host of its own: what it calls itself is its own affair, and
+/// its `/` is shared, as systemd makes it.
+pub fn run_as_root_of_a_shared_host(command: &mut Command) -> &mut Command {
+    let prepare = || {
+        user_namespace(0)?;
+        unshare(CloneFlags::CLONE_NEWUTS)?;
+        mount_namespace(MsFlags::MS_SHARED)
     };
     // SAFETY: as above.
     unsafe { command.pre_exec(prepare) }
@@ -102,12 +107,7 @@ fn mount_namespace(propagation: MsFlags) -> io::Result<()> {
     mount_at(None, Path::new("/"), None, MsFlags::MS_REC | propagation)
 }
 
-fn mount_at(
-    what: Option<&str>,
-    at: &Path,
-    kind: Option<&str>,
-    flags: MsFlags,
-) -> io::Result<()> {
+fn mount_at(what: Option<&str>, at: &Path, kind: Option<&str>, flags: MsFlags) -> io::Result<()> {
     Ok(mount(what, at, kind, flags, None::<&str>)?)
 }
 
@@ -197,18 +197,14 @@ fn pretending(call: libc::c_long) -> Program {
 }
 
 fn filter(program: &Program) -> io::Result<()> {
-    let program = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_ptr().cast_mut(),
-    };
+    let program =
+        libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
     // SAFETY: sets a flag of this process.
     if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel copies the program, which lives until the call returns.
-    match unsafe {
-        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program)
-    } {
+    match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
