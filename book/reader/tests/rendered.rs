@@ -1,0 +1,187 @@
+//! The rendered book shows what the lessons are and what they print. mdBook says nothing about a
+//! missing anchor or a range past the end, so every include is resolved here once more, by itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+fn book() -> PathBuf {
+    book_reader::folder().to_path_buf()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The pages, built once for all tests, in the folder that cargo gives to tests.
+fn pages() -> &'static Path {
+    static PAGES: OnceLock<PathBuf> = OnceLock::new();
+    PAGES.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
+        let _ = fs::remove_dir_all(&folder); // may not be there
+        book_reader::build(&book(), Some(&folder)).expect("the book can be built")
+    })
+}
+
+/// The chapters that SUMMARY.md names, as file stems.
+fn chapters() -> Vec<String> {
+    let summary = read(&book().join("src/SUMMARY.md"));
+    let links = summary.split("](").skip(1).filter_map(|link| link.split_once(".md)"));
+    links.map(|(name, _)| name.to_string()).collect()
+}
+
+/// The text of an `{{#include FILE:FROM:TO}}` or `{{#include FILE:ANCHOR}}`; an error is a
+/// sentence.
+fn included(chapter: &Path, target: &str) -> Result<String, String> {
+    let mut parts = target.split(':');
+    let file = parts.next().unwrap_or_default();
+    let folder = chapter.parent().expect("a chapter is in a folder");
+    let text = fs::read_to_string(folder.join(file)).map_err(|error| format!("{file}: {error}"))?;
+    let lines: Vec<_> = text.lines().collect();
+    let number = |part: &str| part.parse::<usize>().ok();
+    let shown = match (parts.next(), parts.next()) {
+        (None, _) => lines,
+        (Some(from), to) if number(from).is_some() => {
+            let to = to.and_then(number).unwrap_or(lines.len());
+            let from = number(from).unwrap_or_default();
+            lines.get(from - 1..to).ok_or(format!("{file} has no lines {from} to {to}"))?.to_vec()
+        }
+        (Some(anchor), _) => {
+            let at = |mark: &str| {
+                let mark = format!("{mark}: {anchor}");
+                lines.iter().position(|line| line.trim_end().ends_with(&mark))
+            };
+            let start = at("ANCHOR").ok_or(format!("{file} has no anchor {anchor}"))?;
+            let end = at("ANCHOR_END").ok_or(format!("{file} never ends the anchor {anchor}"))?;
+            let inside = &lines[start + 1..end];
+            inside.iter().copied().filter(|line| !line.contains("ANCHOR")).collect()
+        }
+    };
+    match shown.iter().any(|line| !line.trim().is_empty()) {
+        true => Ok(shown.join("\n")),
+        false => Err(format!("{target} is empty")),
+    }
+}
+
+/// The text of a page: without tags, with its characters.
+fn text(html: &str) -> String {
+    let mut text = String::new();
+    for part in html.split('<') {
+        text += part.split_once('>').map_or(part, |(_, text)| text);
+    }
+    let entities =
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&#x27;", "'")];
+    entities.iter().fold(text, |text, (name, c)| text.replace(name, c)).replace("&amp;", "&")
+}
+
+#[test]
+fn every_page_shows_every_include_of_its_chapter() {
+    let mut shown = 0;
+    for name in chapters() {
+        let chapter = book().join("src").join(&name).with_extension("md");
+        let page = text(&read(&pages().join(&name).with_extension("html")));
+        assert!(!page.contains("{{#"), "{name}: a directive was not resolved");
+        for directive in read(&chapter).split("{{#include ").skip(1) {
+            let target = directive.split("}}").next().expect("a directive ends");
+            let expected = included(&chapter, target).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(page.contains(&expected), "{name} lacks {target}:\n{expected}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 10, "the chapters include source and output");
+}
+
+#[test]
+fn a_missing_file_anchor_or_line_is_found() {
+    let chapter = book().join("src/pid-demo.md");
+    for target in [
+        "../../lessons/no-such.rs",
+        "../../lessons/pid-demo.rs:no-such",
+        "../../lessons/pid-demo.rs:9999:",
+        "../../tests/snapshots/pid-demo.snap:6:6", // the empty line below the title
+    ] {
+        assert!(included(&chapter, target).is_err(), "{target}");
+    }
+}
+
+/// The links of a page: every href and src, apart from other sites.
+fn links(html: &str) -> BTreeSet<String> {
+    let attributes = ["href=\"", "src=\""];
+    let values = attributes.iter().flat_map(|start| html.split(start).skip(1));
+    let links = values.filter_map(|rest| rest.split('"').next()).map(str::to_string);
+    links.filter(|link| !["http:", "https:", "data:"].iter().any(|s| link.starts_with(s))).collect()
+}
+
+#[test]
+fn every_internal_link_leads_somewhere() {
+    for name in chapters().iter().map(String::as_str).chain(["index", "print", "toc"]) {
+        let html = read(&pages().join(name).with_extension("html"));
+        for link in links(&html) {
+            assert!(!link.starts_with('/'), "{name}: {link} does not work from a file");
+            let (file, fragment) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { format!("{name}.html") } else { file.to_string() };
+            let path = pages().join(&target);
+            assert!(path.is_file(), "{name}: {link} leads nowhere");
+            let id = format!("id=\"{fragment}\"");
+            assert!(fragment.is_empty() || read(&path).contains(&id), "{name}: {link}: no such id");
+        }
+    }
+}
+
+/// Nothing a page needs comes from another site, so that it also works without a network.
+#[test]
+fn no_page_loads_anything_from_elsewhere() {
+    for name in chapters() {
+        let html = read(&pages().join(&name).with_extension("html"));
+        for tag in ["<script ", "<link ", "<img "] {
+            for element in html.split(tag).skip(1) {
+                let element = element.split('>').next().unwrap_or_default();
+                assert!(!element.contains("//"), "{name}: {tag}{element}");
+            }
+        }
+    }
+}
+
+/// The search index is a script, because a page of `file://` may not fetch anything else.
+#[test]
+fn the_search_knows_every_chapter() {
+    let entries = fs::read_dir(pages()).expect("the pages are in a folder");
+    let names = entries.map(|entry| entry.expect("an entry").path());
+    let mut indexes = names.filter(|path| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        name.starts_with("searchindex") && name.ends_with(".js")
+    });
+    let index = read(&indexes.next().expect("there is a search index"));
+    for name in chapters() {
+        assert!(index.contains(&format!("{name}.html#")), "the search does not know {name}");
+    }
+}
+
+#[test]
+fn an_include_that_mdbook_only_logs_is_an_error() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("broken");
+    fs::create_dir_all(folder.join("src")).expect("a folder for a broken book");
+    fs::write(folder.join("book.toml"), "[book]\ntitle = \"broken\"\n").expect("book.toml");
+    fs::write(folder.join("src/SUMMARY.md"), "- [One](one.md)\n").expect("SUMMARY.md");
+    fs::write(folder.join("src/one.md"), "# One\n\n{{#include no-such.rs}}\n").expect("one.md");
+    let error = book_reader::build(&folder, None).expect_err("the include leads nowhere");
+    assert!(error.to_string().contains("no-such.rs"), "{error}");
+}
+
+#[test]
+fn the_command_writes_the_pages_and_says_where() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_book"))
+        .args(["build", "--dest"])
+        .arg(&folder)
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(Path::new(said.trim_end()).is_file(), "{said}");
+
+    let wrong = Command::new(env!("CARGO_BIN_EXE_book")).arg("biuld").output();
+    assert_eq!(wrong.expect("the program starts").status.code(), Some(2));
+}
