@@ -36,6 +36,9 @@ pub struct Inside {
     pid: Option<Pid>,
     said: BufReader<File>,
     word: Option<File>,
+    /// Our copy of the end that it reads. A pipe that nobody could read any more would give us
+    /// SIGPIPE: pipe(7). So when it is gone our word goes nowhere, and the next read says why.
+    its_word: Option<File>,
 }
 
 /// The process outside, as the process inside holds it.
@@ -61,19 +64,21 @@ pub(crate) fn ends_for(
     let (said, say) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
     let (heard, word) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
     let theirs = [said.as_raw_fd(), word.as_raw_fd()];
-    let inside =
-        Inside { pid: None, said: BufReader::new(File::from(said)), word: Some(File::from(word)) };
+    let said = BufReader::new(File::from(said));
+    let inside = Inside { pid: None, said, word: Some(File::from(word)), its_word: None };
     let outside =
         Outside { lesson, options, say: File::from(say), word: File::from(heard), theirs };
     Ok((inside, outside))
 }
 
 impl Inside {
-    /// Lets the new process go on. Gives up our copies of its ends of the pipes, so that we
-    /// notice when it is gone.
+    /// Lets the new process go on. Gives up our copy of the end that it writes to, so that we
+    /// read the end of the file when it is gone.
     pub fn start(&mut self, pid: Pid, its_ends: Outside) {
         self.pid = Some(pid);
-        drop(its_ends);
+        let Outside { say, word, .. } = its_ends;
+        drop(say);
+        self.its_word = Some(word);
         self.send(GO_ON);
     }
 
@@ -131,7 +136,7 @@ impl Inside {
 
     fn send(&mut self, word: u8) {
         if let Some(pipe) = &mut self.word {
-            // When it is gone already, the next read from it says so.
+            // Cannot fail: see `its_word`.
             let _ = pipe.write_all(&[word]);
         }
     }
