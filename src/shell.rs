@@ -9,12 +9,13 @@ use std::process::Command;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
-use nix::unistd::{getpgrp, tcsetpgrp};
+use nix::unistd::{Pid, getpgrp, setpgid, tcsetpgrp};
 
 use crate::host::{Named as _, Refusal};
 
 /// Becomes the reader's `$SHELL`, or `/bin/sh`: execve(2). Returns only if neither can be run.
 pub(crate) fn exec(lesson: &str) -> Refusal {
+    take_the_foreground();
     let wanted = env::var_os("SHELL").filter(|shell| !shell.is_empty());
     if let Some(shell) = wanted {
         let error = command(&shell, lesson).exec();
@@ -25,6 +26,23 @@ pub(crate) fn exec(lesson: &str) -> Refusal {
     match Err::<(), _>(error).named("execve(\"/bin/sh\")") {
         Err(refusal) => refusal,
         Ok(()) => unreachable!("an error stays an error"),
+    }
+}
+
+/// Makes this process the one that the terminal talks to: setpgid(2), tcsetpgrp(3). A shell expects
+/// that. The group that the terminal had has no number in a new PID namespace, so when the shell
+/// ends it could not put that back, and would complain.
+fn take_the_foreground() {
+    // All three fail only where there is no terminal.
+    let this = Pid::from_raw(0);
+    let _ = setpgid(this, this);
+    // A background process that sets the foreground group gets SIGTTOU.
+    // SAFETY: neither installs a handler.
+    let before = unsafe { signal(Signal::SIGTTOU, SigHandler::SigIgn) };
+    let _ = tcsetpgrp(stdin(), getpgrp());
+    if let Ok(before) = before {
+        // SAFETY: as above: this program has no handlers.
+        let _ = unsafe { signal(Signal::SIGTTOU, before) };
     }
 }
 

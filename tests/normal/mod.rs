@@ -5,6 +5,10 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+use std::fs::read_to_string;
+
+use nix::unistd::gethostname;
+
 /// The example values that stand for the real ones. The book shows them.
 const FIRST_PID: usize = 48212;
 const HOST_INODE: usize = 4026531836;
@@ -26,6 +30,14 @@ struct Seen {
 pub fn transcript(text: &str) -> String {
     let mut seen = Seen::default();
     text.lines().map(|line| seen.line(line) + "\n").collect()
+}
+
+/// A terminal session with example values, where a line is nothing but such a value.
+pub fn session(text: &str) -> String {
+    let host_name = gethostname().expect("the host has a name").into_string().ok();
+    let host_init = read_to_string("/proc/1/comm").ok().map(|comm| comm.trim_end().to_string());
+    let seen = Seen { host_name, host_init, ..Seen::default() };
+    text.lines().map(|line| seen.known_word(line) + "\n").collect()
 }
 
 impl Seen {

@@ -1,0 +1,217 @@
+//! Lessons in a real terminal, typed at as a reader would: `--shell` and `--step`.
+//!
+//! An accepted session, tests/snapshots/NAME@shell.snap, is its own script: what is typed is what
+//! stands there behind a prompt. To accept another, write its prompts and commands there and run
+//! `INSTA_UPDATE=always cargo test --test sessions`.
+
+mod accepted;
+mod census;
+mod host;
+mod lessons;
+mod normal;
+
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use std::{env, fs};
+
+use accepted::assert_accepted;
+use census::Census;
+use host::User;
+use nix::sys::wait::WaitStatus;
+use rexpect::reader::Options;
+use rexpect::session::{PtySession, spawn_with_options};
+use workbook::contents;
+
+const USERS: [User; 2] = [User::Root, User::Ordinary];
+const PROMPT: &str = "[outside] $ ";
+const LENT: &str = "A shell, inside.";
+/// Milliseconds: only a test that fails waits for it.
+const DEADLINE: u64 = 10_000;
+
+/// A terminal. One at a time, so that what the census finds is what this one has left.
+struct Terminal {
+    session: PtySession,
+    before: Census,
+    _others_wait: MutexGuard<'static, ()>,
+}
+
+impl Terminal {
+    fn new(mut command: Command, user: User) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let others_wait = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = Census::take(contents::root());
+        command.env("TERM", "dumb").env("LC_ALL", "C").stdin(Stdio::inherit());
+        host::run_as(&mut command, user);
+        let options = Options::new().timeout_ms(Some(DEADLINE));
+        let session = spawn_with_options(command, options).expect("a terminal");
+        Self { session, before, _others_wait: others_wait }
+    }
+
+    /// The reader's own shell, which finds the lessons; `shell` is the one that they shall find.
+    fn with_a_shell(shell: &str, user: User) -> Self {
+        let lessons = lessons::program("").display().to_string();
+        let path = format!("{lessons}:{}", env::var("PATH").expect("a PATH"));
+        let mut command = Command::new("/bin/sh");
+        command.arg("-i").env("PATH", path).env("SHELL", shell).env("PS1", PROMPT);
+        command.env_remove("ENV").env_remove("PROMPT_COMMAND");
+        let mut terminal = Self::new(command, user);
+        terminal.until(PROMPT);
+        terminal
+    }
+
+    /// What is printed before this text.
+    fn until(&mut self, text: &str) -> String {
+        let printed = self.session.exp_string(text);
+        printed.unwrap_or_else(|error| panic!("no {text:?}: {error}")).replace('\r', "")
+    }
+
+    fn enter(&mut self, line: &str) {
+        self.session.send_line(line).expect("it reads what is typed");
+    }
+
+    /// What a command prints, until this prompt.
+    fn run(&mut self, command: &str, prompt: &str) -> String {
+        self.enter(command);
+        let printed = self.until(prompt);
+        let echo = format!("{command}\n"); // of shells that edit the line
+        printed.strip_prefix(&echo).map_or(printed.clone(), str::to_string)
+    }
+
+    /// Waits for its end, looks at the host, gives the rest of what was printed.
+    fn end(mut self, what: &str) -> String {
+        let rest = self.session.exp_eof().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let status = self.session.process().wait().expect("its status");
+        assert!(matches!(status, WaitStatus::Exited(_, 0)), "{what}: {status:?} after {rest}");
+        self.before.assert_same_within(Duration::ZERO, what);
+        rest.replace('\r', "")
+    }
+}
+
+fn inside(lesson: &str) -> String {
+    format!("[inside {lesson}] $ ")
+}
+
+/// An accepted session: its lesson, and for each prompt the whole line and what came after it.
+struct Script {
+    name: String,
+    lesson: String,
+    turns: Vec<(String, String)>,
+}
+
+fn scripts() -> Vec<Script> {
+    let folder = contents::root().join("tests/snapshots");
+    let mut scripts = Vec::new();
+    for file in fs::read_dir(folder).expect("tests/snapshots is a folder") {
+        let path = file.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let Some((lesson, _)) = name.split_once("@shell") else { continue };
+        let (lesson, mut turns) = (lesson.to_string(), Vec::<(String, String)>::new());
+        for line in fs::read_to_string(&path).expect("UTF-8").lines() {
+            if line.starts_with("$ ") || line.starts_with(&inside(&lesson)) {
+                turns.push((line.to_string(), String::new()));
+            } else if let Some((_, printed)) = turns.last_mut() {
+                *printed += &format!("{line}\n");
+            }
+        }
+        scripts.push(Script { name, lesson, turns });
+    }
+    scripts
+}
+
+impl Script {
+    /// The prompt of this turn. After the last one the reader is outside.
+    fn prompt(&self, turn: usize) -> String {
+        let is_inside = self.turns.get(turn).is_some_and(|(line, _)| !line.starts_with("$ "));
+        if is_inside { inside(&self.lesson) } else { PROMPT.to_string() }
+    }
+
+    /// Types it, and writes down what a reader sees. The run above the shell is known: `...`.
+    fn replay(&self, user: User) -> String {
+        let mut terminal = Terminal::with_a_shell("/bin/sh", user);
+        let mut seen = String::new();
+        for (turn, (line, accepted)) in self.turns.iter().enumerate() {
+            let typed = line.split_once("$ ").expect("a prompt").1;
+            let command = typed.trim_start_matches("cargo run --bin ").replacen(" -- ", " ", 1);
+            let printed = terminal.run(&command, &self.prompt(turn + 1));
+            let shown = match printed.split_once(LENT) {
+                Some((_, rest)) => format!("...\n{LENT}{rest}"),
+                // Without CI a tool may be missing: the lessons themselves need none.
+                None if printed.ends_with("not found\n") && env::var_os("CI").is_none() => {
+                    eprintln!("not tried: {printed}");
+                    accepted.clone()
+                }
+                None => printed,
+            };
+            seen += &format!("{line}\n{shown}");
+        }
+        terminal.enter("exit");
+        terminal.end(&self.name);
+        normal::session(&seen)
+    }
+}
+
+#[test]
+fn a_shell_inside_shows_the_accepted_session() {
+    for script in scripts() {
+        for user in USERS {
+            assert_accepted(&script.name, &script.replay(user));
+        }
+    }
+}
+
+/// A shell that has the terminal may do as it likes with it.
+#[test]
+fn the_terminal_comes_back_however_the_shell_left_it() {
+    for lesson in lessons::names() {
+        let mut terminal = Terminal::with_a_shell("/bin/sh", User::Ordinary);
+        let modes = terminal.run("stty -g", PROMPT);
+        terminal.run(&format!("{lesson} --shell"), &inside(&lesson));
+        terminal.enter("sh -c 'echo asleep; sleep 100'");
+        terminal.until("asleep\r\n");
+        terminal.session.send_control('c').expect("Ctrl-C");
+        terminal.until(&inside(&lesson));
+        terminal.run("stty raw -echo; exit", PROMPT);
+        assert_eq!(terminal.run("stty -g", PROMPT), modes, "{lesson}");
+        terminal.enter("exit");
+        terminal.end(&lesson);
+    }
+}
+
+#[test]
+fn a_shell_that_does_not_exist_is_named_and_replaced() {
+    for lesson in lessons::names() {
+        let mut terminal = Terminal::with_a_shell("/no/such/shell", User::Ordinary);
+        let printed = terminal.run(&format!("{lesson} --shell"), &inside(&lesson));
+        let said = "SHELL is /no/such/shell, which cannot be run (No such file or directory";
+        assert!(printed.contains(said) && printed.contains("here is /bin/sh"), "{printed}");
+        assert!(terminal.run("exit", PROMPT).is_empty());
+        terminal.enter("exit");
+        terminal.end(&lesson);
+    }
+}
+
+/// Enter for each observation, and what is printed in the end is what is printed without.
+#[test]
+fn step_waits_for_enter_before_each_observation() {
+    let is_observation = |line: &&str| line.starts_with("outside  ") || line.starts_with("inside ");
+    for lesson in lessons::names() {
+        for user in USERS {
+            let mut command = lessons::command(&lesson);
+            let plain = host::run_as(&mut command, user).output().expect("the lesson starts");
+            let plain = String::from_utf8(plain.stdout).expect("UTF-8");
+
+            let mut command = lessons::command(&lesson);
+            command.arg("--step");
+            let mut terminal = Terminal::new(command, user);
+            let mut printed = String::new();
+            for step in 0..plain.lines().filter(is_observation).count() {
+                printed += &terminal.until("[Enter] ");
+                assert_eq!(printed.lines().filter(is_observation).count(), step, "{printed}");
+                terminal.enter("");
+            }
+            printed += &terminal.end(&lesson);
+            assert_eq!(normal::transcript(&printed), normal::transcript(&plain), "{lesson}");
+        }
+    }
+}
