@@ -2,23 +2,35 @@
 //! A claim that does not hold exits 1. Nobody sees a panic.
 
 mod accepted;
+mod census;
 mod host;
 mod lessons;
 
-use std::process::Output;
+use std::process::{Command, Output};
+use std::time::Duration;
 
+use census::Census;
 use host::Host;
 use nix::libc;
+use workbook::contents;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("a lesson prints UTF-8")
 }
 
+/// Runs a lesson. Whatever comes of it, the host is as it was.
+fn run(command: &mut Command) -> Output {
+    let _turn = census::turn();
+    let before = Census::take(contents::root());
+    let output = command.output().expect("the lesson starts");
+    before.assert_same_within(Duration::ZERO, &format!("{command:?}"));
+    output
+}
+
 /// What every lesson says on this host, with its own name as `LESSON`.
 fn refusal(host: Host) -> String {
     let mut said = lessons::names().into_iter().map(|lesson| {
-        let output = host::run_on(&mut lessons::command(&lesson), host).output();
-        let output = output.expect("the lesson starts");
+        let output = run(host::run_on(&mut lessons::command(&lesson), host));
         assert_eq!(output.status.code(), Some(69), "{lesson}: {output:?}");
         assert_eq!(text(&output.stdout), "", "{lesson}: nothing was observed");
         text(&output.stderr).replace(&lesson, "LESSON")
@@ -29,7 +41,9 @@ fn refusal(host: Host) -> String {
 }
 
 fn assert_refused(host: Host, name: &str) {
-    accepted::assert_accepted(&format!("refused@{name}"), &refusal(host));
+    let said = refusal(host);
+    let _turn = census::turn(); // insta runs cargo, and that is not a trace
+    accepted::assert_accepted(&format!("refused@{name}"), &said);
 }
 
 #[test]
@@ -56,8 +70,7 @@ fn a_chroot_is_named() {
 #[test]
 fn root_under_a_seccomp_filter_is_told_which_call_was_refused() {
     for lesson in lessons::names() {
-        let output = host::run_as_root_under_seccomp(&mut lessons::command(&lesson)).output();
-        let output = output.expect("the lesson starts");
+        let output = run(host::run_as_root_under_seccomp(&mut lessons::command(&lesson)));
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(69), "{lesson}: {said}");
         assert!(said.contains("CLONE_NEW") && said.contains(" = -1 EPERM"), "{lesson}: {said}");
@@ -76,8 +89,7 @@ fn a_claim_that_does_not_hold_exits_1() {
     ];
     for (lesson, call, verdict) in cases {
         let mut command = lessons::command(lesson);
-        let Output { status, stdout, .. } =
-            host::run_on(&mut command, Host::Pretends(call)).output().expect("it starts");
+        let Output { status, stdout, .. } = run(host::run_on(&mut command, Host::Pretends(call)));
         assert_eq!(status.code(), Some(1), "{lesson}: {}", text(&stdout));
         assert!(text(&stdout).contains(verdict), "{lesson}: {}", text(&stdout));
     }
@@ -87,7 +99,7 @@ fn a_claim_that_does_not_hold_exits_1() {
 fn output_to_a_full_disk_is_a_refusal() {
     for lesson in lessons::names() {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
-        let output = lessons::command(&lesson).stdout(full).output().expect("it starts");
+        let output = run(lessons::command(&lesson).stdout(full));
         assert_eq!(output.status.code(), Some(69), "{lesson}");
         assert!(text(&output.stderr).contains("write(1) = -1 ENOSPC"), "{lesson}");
     }

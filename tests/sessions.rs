@@ -11,7 +11,7 @@ mod lessons;
 mod normal;
 
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 use std::{env, fs};
 
@@ -38,10 +38,9 @@ struct Terminal {
 
 impl Terminal {
     fn new(mut command: Command, user: User) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let others_wait = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let others_wait = census::turn();
         let before = Census::take(contents::root());
-        command.env("TERM", "dumb").env("LC_ALL", "C").stdin(Stdio::inherit());
+        command.env("LC_ALL", "C").stdin(Stdio::inherit());
         host::run_as(&mut command, user);
         let options = Options::new().timeout_ms(Some(DEADLINE));
         let session = spawn_with_options(command, options).expect("a terminal");
@@ -54,6 +53,7 @@ impl Terminal {
         let path = format!("{lessons}:{}", env::var("PATH").expect("a PATH"));
         let mut command = Command::new("/bin/sh");
         command.arg("-i").env("PATH", path).env("SHELL", shell).env("PS1", PROMPT);
+        command.env("TERM", "dumb").env_remove("CI"); // no colour
         command.env_remove("ENV").env_remove("PROMPT_COMMAND");
         let mut terminal = Self::new(command, user);
         terminal.until(PROMPT);
@@ -155,7 +155,9 @@ impl Script {
 fn a_shell_inside_shows_the_accepted_session() {
     for script in scripts() {
         for user in USERS {
-            assert_accepted(&script.name, &script.replay(user));
+            let seen = script.replay(user);
+            let _turn = census::turn(); // insta runs cargo, and that is not a trace
+            assert_accepted(&script.name, &seen);
         }
     }
 }
@@ -202,7 +204,7 @@ fn step_waits_for_enter_before_each_observation() {
             let plain = String::from_utf8(plain.stdout).expect("UTF-8");
 
             let mut command = lessons::command(&lesson);
-            command.arg("--step");
+            command.arg("--step").env("NO_COLOR", "1");
             let mut terminal = Terminal::new(command, user);
             let mut printed = String::new();
             for step in 0..plain.lines().filter(is_observation).count() {
@@ -214,4 +216,28 @@ fn step_waits_for_enter_before_each_observation() {
             assert_eq!(normal::transcript(&printed), normal::transcript(&plain), "{lesson}");
         }
     }
+}
+
+/// Colour is for a terminal that has it and a reader who wants it, and never says anything alone.
+#[test]
+fn colour_only_where_it_is_wanted() {
+    let lesson = lessons::names().remove(0);
+    let terminals = [("TERM=xterm", true), ("TERM=dumb", false), ("NO_COLOR=1", false)];
+    let [coloured, dumb, plain] = terminals.map(|(setting, coloured)| {
+        let (name, value) = setting.split_once('=').expect("a name and a value");
+        let mut command = lessons::command(&lesson);
+        command.env_remove("CI").env("TERM", "xterm").env(name, value);
+        let printed = Terminal::new(command, User::Ordinary).end(setting);
+        assert_eq!(printed.contains('\x1b'), coloured, "{setting}: {printed}");
+        normal::transcript(&without_escapes(&printed))
+    });
+    assert_eq!(dumb, plain);
+    assert_eq!(coloured, plain);
+}
+
+/// Without the sequences that set a colour: ESC, `[`, numbers, `m`.
+fn without_escapes(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_string();
+    first + &parts.filter_map(|part| part.split_once('m')).map(|(_, rest)| rest).collect::<String>()
 }

@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, MutexGuard};
 use std::time::{Duration, Instant};
 use std::{env, process};
 
@@ -29,8 +29,7 @@ const SIGNALS: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, 
 const DEADLINE: Duration = Duration::from_secs(5);
 const NOTHING: [&str; 0] = [];
 
-/// One test's turn, for no run must be blamed for the traces of another; and the folder that is
-/// the working, home and temporary directory of its runs.
+/// One test's turn, and the folder that is the working, home and temporary directory of its runs.
 struct Turn {
     folder: PathBuf,
     _others_wait: MutexGuard<'static, ()>,
@@ -38,8 +37,7 @@ struct Turn {
 
 impl Turn {
     fn take() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let others_wait = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let others_wait = census::turn();
         let folder = env::temp_dir().join(format!("traces-{}", process::id()));
         fs::create_dir(&folder).expect("a new temporary directory");
         Self { folder, _others_wait: others_wait }

@@ -7,9 +7,12 @@
 //! A namespace lives while it has a member, an open fd, a bind mount or a child namespace:
 //! namespaces(7). With no process and no mount left, no namespace is left either.
 
+#![allow(dead_code)] // each test file uses its own part
+
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, ptr};
 
@@ -21,6 +24,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use crate::lessons;
+
+/// One test's turn. No run must be blamed for the traces of another.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What can be seen of the host, a fact a line.
 pub struct Census {
