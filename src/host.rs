@@ -1,9 +1,9 @@
 //! What this host refuses, and why: from (call, errno, evidence) to a cause and one cure.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -50,7 +50,9 @@ impl<T> Named<T> for io::Result<T> {
 
 impl Refusal {
     fn of(call: String, errno: Errno) -> Self {
-        let result = format!("-1 {errno:?} ({})", errno.desc());
+        let error = io::Error::from(errno).to_string(); // strerror(3) and the number
+        let meaning = error.split(" (os error").next().unwrap_or_default();
+        let result = format!("-1 {errno:?} ({meaning})");
         Self { call, errno: Some(errno), result }
     }
 
@@ -75,16 +77,20 @@ impl Refusal {
         Self::of(call.to_string(), Errno::from_raw(errno.parse().unwrap_or_default()))
     }
 
+    /// Tells the reader, on standard error. Where that cannot be written there is nobody to tell.
+    pub fn tell(&self, lesson: &str) {
+        let _ = io::stderr().write_all(self.message(lesson).as_bytes());
+    }
+
     /// What the reader is told: which call, why on this host, and one thing to do.
-    pub fn message(&self, lesson: &str) -> String {
+    fn message(&self, lesson: &str) -> String {
         let (cause, cure) = self.explain();
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{lesson}: this host cannot run it; nothing was changed\n");
-        let _ = writeln!(text, "call    {self}");
-        let _ = writeln!(text, "cause   {cause}");
-        let _ = writeln!(text, "do      {cure}");
-        text
+        format!(
+            "{lesson}: this host cannot run it; nothing was changed\n\n\
+             call    {self}\n\
+             cause   {cause}\n\
+             do      {cure}\n"
+        )
     }
 
     /// The cause on this host and one thing to do about it: the first row of the table that fits.

@@ -1,12 +1,13 @@
 //! What a lesson declares, the options that all lessons share, and how a lesson ends.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use crate::host::{self, Refusal};
+use crate::host::{self, Named as _, Refusal};
 use crate::transcript::Transcript;
 
 /// The exit code of a lesson whose every claim holds.
@@ -69,27 +70,35 @@ impl Lesson {
         // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
         let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 
-        let arguments = self.arguments().get_matches();
-        if arguments.get_flag("list") {
-            print!("{}", self.list());
-            return ExitCode::from(HOLDS);
+        match self.lists_or_runs(&self.arguments().get_matches(), body) {
+            Ok(true) => ExitCode::from(HOLDS),
+            Ok(false) => ExitCode::from(FAILS),
+            Err(refusal) => {
+                refusal.tell(self.name);
+                ExitCode::from(REFUSED)
+            }
         }
+    }
+
+    /// Does every claim hold?
+    fn lists_or_runs(
+        &self,
+        arguments: &ArgMatches,
+        body: fn(&mut Transcript) -> Result<(), Refusal>,
+    ) -> Result<bool, Refusal> {
+        if arguments.get_flag("list") {
+            io::stdout().write_all(self.list().as_bytes()).named("write(1)")?;
+            return Ok(true);
+        }
+        host::proc_is_ours()?;
         let options = Options {
             without: arguments.get_one("without").cloned(),
             shell: arguments.get_flag("shell"),
             step: arguments.get_flag("step"),
         };
-
         let mut transcript = Transcript::new(self, options);
-        let ran = host::proc_is_ours().and_then(|()| body(&mut transcript));
-        match ran.and_then(|()| transcript.end()) {
-            Ok(true) => ExitCode::from(HOLDS),
-            Ok(false) => ExitCode::from(FAILS),
-            Err(refusal) => {
-                eprint!("{}", refusal.message(self.name));
-                ExitCode::from(REFUSED)
-            }
-        }
+        body(&mut transcript)?;
+        transcript.end()
     }
 
     fn arguments(&self) -> Command {

@@ -19,6 +19,9 @@ use workbook::probe;
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 
+/// What std does to run a program.
+const START: &str = "fork() and execve()";
+
 /// A line of output. A full disk is told as the refusal of write(2).
 macro_rules! say {
     ($out:expr, $($text:tt)*) => { writeln!($out, $($text)*).named("write(1)") };
@@ -34,8 +37,9 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             match error.downcast::<Refusal>() {
-                Ok(refusal) => eprint!("{}", refusal.message("workbook")),
-                Err(error) => eprintln!("workbook: {error}"),
+                Ok(refusal) => refusal.tell("workbook"),
+                // Where that cannot be written there is nobody to tell.
+                Err(error) => drop(writeln!(io::stderr(), "workbook: {error}")),
             }
             ExitCode::from(REFUSED)
         }
@@ -51,11 +55,15 @@ fn workbook() -> Result<u8> {
         Some(("completions", arguments)) => {
             let shell: Option<&Shell> = arguments.get_one("shell");
             let shell = *shell.ok_or("completions: which shell?")?;
-            clap_complete::generate(shell, &mut usage, "workbook", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut usage, "workbook", &mut script);
+            io::stdout().write_all(&script).named("write(1)")?;
             Ok(HOLDS)
         }
         Some(("man", _)) => {
-            clap_mangen::Man::new(usage).render(&mut io::stdout())?;
+            let mut page = Vec::new();
+            clap_mangen::Man::new(usage).render(&mut page)?;
+            io::stdout().write_all(&page).named("write(1)")?;
             Ok(HOLDS)
         }
         _ => greet(&lessons),
@@ -141,7 +149,7 @@ fn run(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
         if nth > 0 {
             say!(io::stdout(), "")?;
         }
-        let status = Command::new(program(name)?).status()?;
+        let status = Command::new(program(name)?).status().named(START)?;
         code = worse(code, status.code());
     }
     Ok(code)
@@ -208,7 +216,7 @@ struct Report {
 impl Report {
     fn of(name: &str) -> Result<Self> {
         let Output { status, stdout, stderr } =
-            Command::new(program(name)?).stdin(Stdio::null()).output()?;
+            Command::new(program(name)?).stdin(Stdio::null()).output().named(START)?;
         let stderr = String::from_utf8_lossy(&stderr);
         let refused = stderr.lines().find_map(|line| line.strip_prefix("call    "));
         Ok(Self {
@@ -234,7 +242,7 @@ impl Report {
 
 /// The claims that a lesson declares: id and sentence.
 fn declared(name: &str) -> Result<Vec<(String, String)>> {
-    let list = Command::new(program(name)?).arg("--list").output()?.stdout;
+    let list = Command::new(program(name)?).arg("--list").output().named(START)?.stdout;
     let list = String::from_utf8_lossy(&list).into_owned();
     let claims = list.lines().filter_map(|line| line.strip_prefix("claim"));
     let pairs = claims.filter_map(|claim| claim.trim().split_once(' '));
@@ -274,7 +282,8 @@ fn build_lessons() -> Result<()> {
         .arg(folders.next().unwrap_or(contents::root()))
         .arg("--profile")
         .arg(if profile == "debug" { "dev".as_ref() } else { profile })
-        .status()?;
+        .status()
+        .named(START)?;
     if built.success() { Ok(()) } else { Err("the lessons could not be built".into()) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::stdin;
+use std::io::{Write as _, stderr, stdin};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -20,7 +20,9 @@ pub(crate) fn exec(lesson: &str) -> Refusal {
     if let Some(shell) = wanted {
         let error = command(&shell, lesson).exec();
         let shell = Path::new(&shell).display();
-        eprintln!("SHELL is {shell}, which cannot be run ({error}): here is /bin/sh");
+        // Where that cannot be written there is nobody to tell.
+        let _ =
+            writeln!(stderr(), "SHELL is {shell}, which cannot be run ({error}): here is /bin/sh");
     }
     let error = command(&"/bin/sh".into(), lesson).exec();
     match Err::<(), _>(error).named("execve(\"/bin/sh\")") {

@@ -189,7 +189,8 @@ impl<'lesson> Transcript<'lesson> {
     /// Waits until the reader wants the next line. When there is nobody left to ask, goes on.
     fn wait_for_enter(&mut self) {
         if stdin().is_terminal() {
-            anstream::eprint!("{QUIET}[Enter]{QUIET:#} ");
+            // Who has sent standard error elsewhere knows what we wait for.
+            let _ = write!(anstream::stderr(), "{QUIET}[Enter]{QUIET:#} ");
         }
         let mut line = String::new();
         if !matches!(stdin().read_line(&mut line), Ok(1..)) {

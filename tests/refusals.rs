@@ -6,6 +6,7 @@ mod census;
 mod host;
 mod lessons;
 
+use std::fs::File;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -95,12 +96,32 @@ fn a_claim_that_does_not_hold_exits_1() {
     }
 }
 
+fn full_disk() -> File {
+    File::options().write(true).open("/dev/full").expect("/dev/full: null(4)")
+}
+
 #[test]
 fn output_to_a_full_disk_is_a_refusal() {
-    for lesson in lessons::names() {
-        let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
-        let output = run(lessons::command(&lesson).stdout(full));
-        assert_eq!(output.status.code(), Some(69), "{lesson}");
-        assert!(text(&output.stderr).contains("write(1) = -1 ENOSPC"), "{lesson}");
+    let lessons = lessons::names();
+    let mut programs: Vec<_> = ["", "claims", "run --all", "man", "completions bash"]
+        .map(|line| ("workbook", line))
+        .to_vec();
+    programs.extend(lessons.iter().flat_map(|lesson| [(&**lesson, ""), (lesson, "--list")]));
+    for (program, line) in programs {
+        let mut command = lessons::command(program);
+        let output = run(command.args(line.split_whitespace()).stdout(full_disk()));
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{program} {line}: {said}");
+        assert!(said.contains("write(1) = -1 ENOSPC"), "{program} {line}: {said}");
+    }
+}
+
+/// Who cannot be told gets the exit code all the same.
+#[test]
+fn a_refusal_that_cannot_be_printed_exits_69() {
+    for program in lessons::names() {
+        let mut command = lessons::command(&program);
+        let output = run(host::run_on(command.stderr(full_disk()), Host::Chroot));
+        assert_eq!(output.status.code(), Some(69), "{program}");
     }
 }

@@ -145,7 +145,7 @@ impl Script {
             };
             seen += &format!("{line}\n{shown}");
         }
-        terminal.enter("exit");
+        terminal.enter("exit 0");
         terminal.end(&self.name);
         normal::session(&seen)
     }
@@ -175,7 +175,7 @@ fn the_terminal_comes_back_however_the_shell_left_it() {
         terminal.until(&inside(&lesson));
         terminal.run("stty raw -echo; exit", PROMPT);
         assert_eq!(terminal.run("stty -g", PROMPT), modes, "{lesson}");
-        terminal.enter("exit");
+        terminal.enter("exit 0");
         terminal.end(&lesson);
     }
 }
@@ -188,7 +188,7 @@ fn a_shell_that_does_not_exist_is_named_and_replaced() {
         let said = "SHELL is /no/such/shell, which cannot be run (No such file or directory";
         assert!(printed.contains(said) && printed.contains("here is /bin/sh"), "{printed}");
         assert!(terminal.run("exit", PROMPT).is_empty());
-        terminal.enter("exit");
+        terminal.enter("exit 0");
         terminal.end(&lesson);
     }
 }
