@@ -27,6 +27,7 @@ const LESSON: Lesson = Lesson {
         ("A11", "A process in a PID namespace still has a PID on the host."),
         ("A9", "Its PID inside is not its PID on the host."),
     ],
+    shell: true,
     controls: &[Control {
         name: "newpid",
         what: "clone(2) without CLONE_NEWPID makes an ordinary process",

@@ -9,12 +9,13 @@ use std::process::ExitCode;
 use nix::fcntl::readlink;
 use nix::libc::SIGCHLD;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, clone, unshare};
+use nix::sched::{CloneFlags, clone};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid};
 use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
+use workbook::mounts;
 use workbook::transcript::{Transcript, result};
 use workbook::user;
 
@@ -28,6 +29,7 @@ const LESSON: Lesson = Lesson {
         ("A16", "A proc mounted inside shows the processes inside, and no others."),
         ("ps-1", "The host's own /proc stays as it was."),
     ],
+    shell: true,
     controls: &[
         Control {
             name: "proc-mount",
@@ -43,8 +45,6 @@ const LESSON: Lesson = Lesson {
 };
 
 const NULL: Option<&str> = None; // where mount(2) takes a string
-const MAKE_PRIVATE: &str = "mount(NULL, \"/\", NULL, MS_REC|MS_PRIVATE, NULL)";
-const MAKE_SHARED: &str = "mount(NULL, \"/\", NULL, MS_REC|MS_SHARED, NULL)";
 
 fn main() -> ExitCode {
     LESSON.run(ps_demo)
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 fn ps_demo(t: &mut Transcript) -> Result<(), Refusal> {
     user::namespace_unless_root(t)?; // unshare(CLONE_NEWUSER), as in uts-demo
     if t.without("private") {
-        play_a_shared_host(t)?;
+        mounts::play_a_shared_host(t)?; // a mount namespace of its own, with a shared /
     }
     let host_pid = getpid().to_string();
     t.outside("getpid()", &host_pid);
@@ -113,7 +113,7 @@ fn inside(outside: &mut Outside) -> Result<(), Refusal> {
             // A copied mount is a peer of the original: under a shared / what we mount
             // would appear on the host. Private first, so that nothing gets out.
             let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            outside.did(MAKE_PRIVATE, mount(NULL, "/", NULL, flags, NULL))?;
+            outside.did(mounts::MAKE_PRIVATE, mount(NULL, "/", NULL, flags, NULL))?;
         }
         // The new proc belongs to the PID namespace of the process that mounts it.
         let mounted = mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NULL);
@@ -144,14 +144,4 @@ fn proc_self() -> String {
         Ok(pid) => pid.display().to_string(),
         Err(errno) => format!("-1 {errno:?}"),
     }
-}
-
-/// For --without private: outside becomes the host of the experiment. In a mount namespace
-/// of its own, first cut off from the real host, it makes `/` shared, as systemd does.
-fn play_a_shared_host(t: &mut Transcript) -> Result<(), Refusal> {
-    t.did("unshare(CLONE_NEWNS)", unshare(CloneFlags::CLONE_NEWNS))?;
-    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    t.did(MAKE_PRIVATE, mount(NULL, "/", NULL, flags, NULL))?;
-    let flags = MsFlags::MS_REC | MsFlags::MS_SHARED;
-    t.did(MAKE_SHARED, mount(NULL, "/", NULL, flags, NULL))
 }

@@ -21,6 +21,7 @@ const LESSON: Lesson = Lesson {
         ("uts-1", "A new UTS namespace starts with a copy of the old one's hostname."),
         ("A12", "A hostname set inside does not reach the host."),
     ],
+    shell: true,
     controls: &[Control {
         name: "unshare",
         what: "outside plays the host; inside stays in its UTS namespace",

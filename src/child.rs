@@ -30,12 +30,14 @@ use crate::transcript::Transcript;
 
 const GO_ON: u8 = b'g';
 const SHELL: u8 = b's';
+const END: u8 = b'e';
 
 /// The process inside, as the process outside holds it.
 pub struct Inside {
+    who: &'static str,
     pid: Option<Pid>,
     said: BufReader<File>,
-    word: Option<File>,
+    word: File,
     /// Our copy of the end that it reads. A pipe that nobody could read any more would give us
     /// SIGPIPE: pipe(7). So when it is gone our word goes nowhere, and the next read says why.
     its_word: Option<File>,
@@ -54,10 +56,16 @@ pub struct Outside {
 
 /// Two pipes, one each way: pipe(2). The ends close on exec, so that a shell does not get them.
 pub fn ends(t: &Transcript) -> Result<(Inside, Outside), Refusal> {
-    ends_for(t.lesson(), t.options().clone())
+    ends_of("inside", t)
+}
+
+/// The same for a process with a name of its own, such as `A`: at most seven letters.
+pub fn ends_of(who: &'static str, t: &Transcript) -> Result<(Inside, Outside), Refusal> {
+    ends_for(who, t.lesson(), t.options().clone())
 }
 
 pub(crate) fn ends_for(
+    who: &'static str,
     lesson: &'static str,
     options: Options,
 ) -> Result<(Inside, Outside), Refusal> {
@@ -65,7 +73,7 @@ pub(crate) fn ends_for(
     let (heard, word) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
     let theirs = [said.as_raw_fd(), word.as_raw_fd()];
     let said = BufReader::new(File::from(said));
-    let inside = Inside { pid: None, said, word: Some(File::from(word)), its_word: None };
+    let inside = Inside { who, pid: None, said, word: File::from(word), its_word: None };
     let outside =
         Outside { lesson, options, say: File::from(say), word: File::from(heard), theirs };
     Ok((inside, outside))
@@ -93,7 +101,7 @@ impl Inside {
         for heard in &mut results {
             let line = self.read_line()?;
             let (call, result) = line.split_once('\t').ok_or_else(Refusal::ended_early)?;
-            t.inside(call, result);
+            t.inside(self.who, call, result);
             *heard = result.to_string();
         }
         Ok(results)
@@ -117,7 +125,7 @@ impl Inside {
 
     /// Checks that it got as far as it should without a refusal, then ends it.
     pub(crate) fn leave_quietly(mut self) -> Result<(), Refusal> {
-        self.word = None;
+        self.send(END);
         let refused = self.read_line().err().filter(|refusal| !refusal.is_end());
         refused.map_or(Ok(()), Err)
     }
@@ -135,15 +143,14 @@ impl Inside {
     }
 
     fn send(&mut self, word: u8) {
-        if let Some(pipe) = &mut self.word {
-            // Cannot fail: see `its_word`.
-            let _ = pipe.write_all(&[word]);
-        }
+        let _ = self.word.write_all(&[word]); // cannot fail: see `its_word`
     }
 
+    /// Says that this was all. To close the pipe would not be enough: a process that was made
+    /// later has a copy of our end of it.
     fn wait_for_its_end(&mut self) {
-        self.word = None;
         if let Some(pid) = self.pid.take() {
+            self.send(END);
             while waitpid(pid, None) == Err(Errno::EINTR) {}
         }
     }
@@ -218,7 +225,7 @@ impl Outside {
         }
     }
 
-    /// The next word from outside; `None` when it is gone or has nothing more to say.
+    /// The next word from outside; `None` when it is gone.
     fn read_word(&mut self) -> Option<u8> {
         let mut word = [0];
         self.word.read_exact(&mut word).ok().map(|()| word[0])

@@ -62,6 +62,13 @@ impl Refusal {
         Self { call, errno: None, result: "0, the end of the file".to_string() }
     }
 
+    /// A tool that was started did not do what the lesson needs; the last it said may tell why.
+    pub(crate) fn of_tool(tool: &str, what: &str, said: &str) -> Self {
+        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        let result = format!("{what}; it last said: {}", last.trim());
+        Self { call: tool.to_string(), errno: None, result }
+    }
+
     pub(crate) fn is_end(&self) -> bool {
         *self == Self::ended_early()
     }

@@ -27,6 +27,8 @@ pub struct Lesson {
     pub claims: &'static [(&'static str, &'static str)],
     /// The control experiments: what `--without NAME` can leave out.
     pub controls: &'static [Control],
+    /// Is there something to stand in: does the lesson end with [`crate::child::Inside::leave`]?
+    pub shell: bool,
 }
 
 /// One ingredient that a lesson can leave out, to show what it is good for.
@@ -64,6 +66,11 @@ pub fn title(source: &str) -> &str {
 }
 
 impl Lesson {
+    /// The sentence of the claim with this id.
+    pub(crate) fn sentence(&self, id: &str) -> Option<&'static str> {
+        self.claims.iter().find(|claim| claim.0 == id).map(|claim| claim.1)
+    }
+
     /// The whole program: reads the arguments, runs `body`, prints, gives the exit code.
     pub fn run(&self, body: fn(&mut Transcript) -> Result<(), Refusal>) -> ExitCode {
         // A reader who pipes us into `head` has seen enough: end as `cat` would.
@@ -92,8 +99,9 @@ impl Lesson {
         }
         host::proc_is_ours()?;
         let options = Options {
-            without: arguments.get_one("without").cloned(),
-            shell: arguments.get_flag("shell"),
+            // A lesson without controls, or without a shell, has no such argument.
+            without: arguments.try_get_one("without").ok().flatten().cloned(),
+            shell: self.shell && arguments.get_flag("shell"),
             step: arguments.get_flag("step"),
         };
         let mut transcript = Transcript::new(self, options);
@@ -102,47 +110,35 @@ impl Lesson {
     }
 
     fn arguments(&self) -> Command {
-        let mut more = "What can be left out:\n".to_string();
-        for control in self.controls {
-            let _ = writeln!(more, "  {:<10}  {}", control.name, control.what);
+        let mut more = String::new();
+        for (nth, control) in self.controls.iter().enumerate() {
+            let title = if nth == 0 { "What can be left out:\n" } else { "" };
+            let end = if nth + 1 == self.controls.len() { "\n" } else { "" };
+            let _ = writeln!(more, "{title}  {:<10}  {}{end}", control.name, control.what);
         }
         let _ = write!(
             more,
-            "\nChapter: book/src/{}.md\n\
+            "Chapter: book/src/{}.md\n\
              Exit codes: 0 every claim holds, 1 a claim fails, 2 wrong usage,\n\
              69 this host cannot run the lesson",
             self.name
         ); // a String takes everything
+        let flag = |name, help| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
         let controls: Vec<_> = self.controls.iter().map(|control| control.name).collect();
+        let without = Arg::new("without")
+            .long("without")
+            .value_name("INGREDIENT")
+            .help("Control experiment: leave this out")
+            .hide_possible_values(true)
+            .value_parser(controls);
+        let shell = flag("shell", "Then stay inside with a shell, to look around");
         Command::new(self.name)
             .about(format!("{}: {}", self.name, title(self.source)))
             .after_help(more)
-            .arg(
-                Arg::new("without")
-                    .long("without")
-                    .value_name("INGREDIENT")
-                    .help("Control experiment: leave this out")
-                    .hide_possible_values(true)
-                    .value_parser(controls),
-            )
-            .arg(
-                Arg::new("shell")
-                    .long("shell")
-                    .help("Then stay inside with a shell, to look around")
-                    .action(ArgAction::SetTrue),
-            )
-            .arg(
-                Arg::new("step")
-                    .long("step")
-                    .help("Wait for Enter before each observation")
-                    .action(ArgAction::SetTrue),
-            )
-            .arg(
-                Arg::new("list")
-                    .long("list")
-                    .help("Print the claims and the controls, run nothing")
-                    .action(ArgAction::SetTrue),
-            )
+            .args((!self.controls.is_empty()).then_some(without))
+            .args(self.shell.then_some(shell))
+            .arg(flag("step", "Wait for Enter before each observation"))
+            .arg(flag("list", "Print the claims and the controls, run nothing"))
     }
 
     fn list(&self) -> String {

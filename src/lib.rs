@@ -4,7 +4,10 @@
 //! - [`transcript`]: how a lesson speaks: observations, claims, the same by hand
 //! - [`child`]: two processes, outside and inside, that take turns
 //! - [`user`]: the user namespace that an ordinary user needs before any other
+//! - [`proc`]: what `/proc` says about a process and its namespaces
+//! - [`mounts`]: mounts that stay inside
 //! - [`shell`]: staying inside with a shell
+//! - [`tool`]: running the tools that some lessons look at, with a deadline
 //! - [`host`]: what an errno means on this host, and what to do about it
 //! - [`probe`]: what this host allows, found by doing it
 //! - [`contents`]: the lessons in the book's order
@@ -28,9 +31,15 @@ pub mod host;
 #[cfg(target_os = "linux")]
 pub mod lesson;
 #[cfg(target_os = "linux")]
+pub mod mounts;
+#[cfg(target_os = "linux")]
 pub mod probe;
 #[cfg(target_os = "linux")]
+pub mod proc;
+#[cfg(target_os = "linux")]
 pub mod shell;
+#[cfg(target_os = "linux")]
+pub mod tool;
 #[cfg(target_os = "linux")]
 pub mod transcript;
 #[cfg(target_os = "linux")]

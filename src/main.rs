@@ -116,12 +116,12 @@ fn greet(lessons: &[Entry]) -> Result<u8> {
     for Entry { name, title, source } in lessons {
         match probe::try_lesson(source) {
             Ok(()) => {
-                say!(out, "{GOOD}runs{GOOD:#}    {name:<10}  {title}")?;
+                say!(out, "{GOOD}runs{GOOD:#}    {name:<16}  {title}")?;
                 next = next.or(Some(name));
             }
             Err(refusal) => {
-                say!(out, "{BAD}cannot{BAD:#}  {name:<10}  {title}")?;
-                say!(out, "                    {refusal}")?;
+                say!(out, "{BAD}cannot{BAD:#}  {name:<16}  {title}")?;
+                say!(out, "                          {refusal}")?;
             }
         }
     }
@@ -131,10 +131,10 @@ fn greet(lessons: &[Entry]) -> Result<u8> {
         (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
     };
     say!(out, "\nHere: {}.\n", here()?)?;
-    say!(out, "next    cargo run --bin {next:<12}  {meaning}")?;
-    say!(out, "all     cargo run -- run --all        every lesson, a line each")?;
-    say!(out, "claims  cargo run -- claims           every claim, and whether it holds")?;
-    say!(out, "book    cargo book                    the book, in your browser")?;
+    say!(out, "next    cargo run --bin {next:<16}  {meaning}")?;
+    say!(out, "all     cargo run -- run --all            every lesson, a line each")?;
+    say!(out, "claims  cargo run -- claims               every claim, and whether it holds")?;
+    say!(out, "book    cargo book                        the book, in your browser")?;
     Ok(HOLDS)
 }
 
@@ -162,13 +162,17 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
         let report = Report::of(name)?;
         code = worse(code, report.code);
         let (style, verdict) = match report.code {
+            Some(0) if report.open().next().is_some() => (GOOD, "partly"),
             Some(0) => (GOOD, "holds"),
             Some(69) => (BAD, "cannot"),
             _ => (BAD, "FAILS"),
         };
-        say!(out, "{style}{verdict:<6}{style:#}  {name:<10}  {title}")?;
-        if let Some(refused) = report.refused {
-            say!(out, "                    {refused}")?;
+        say!(out, "{style}{verdict:<6}{style:#}  {name:<16}  {title}")?;
+        for (id, why) in report.open() {
+            say!(out, "                          {id} stays open: {why}")?;
+        }
+        if let Some(refused) = &report.refused {
+            say!(out, "                          {refused}")?;
         }
         ran += usize::from(matches!(report.code, Some(0 | 1)));
         held += usize::from(report.code == Some(0));
@@ -181,7 +185,7 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
 fn claims(lessons: &[Entry]) -> Result<u8> {
     build_lessons()?;
     let mut out = anstream::stdout();
-    let (mut code, mut held, mut ledger, mut refusals) = (HOLDS, 0, Vec::new(), Vec::new());
+    let (mut code, mut held, mut ledger, mut unchecked) = (HOLDS, 0, Vec::new(), Vec::new());
     for (nth, Entry { name, .. }) in lessons.iter().enumerate() {
         let report = Report::of(name)?;
         code = worse(code, report.code);
@@ -191,16 +195,18 @@ fn claims(lessons: &[Entry]) -> Result<u8> {
             let article = id.strip_prefix('A').and_then(|number| number.parse::<u32>().ok());
             ledger.push((article.unwrap_or(u32::MAX), nth, id, verdict, name, sentence));
         }
-        refusals.extend(report.refused.map(|refused| (name, refused)));
+        let open = report.open().map(|(id, why)| format!("{id} stays open: {why}"));
+        unchecked.extend(open);
+        unchecked.extend(report.refused.map(|refused| format!("{name} was not run: {refused}")));
     }
     ledger.sort_by_key(|row| (row.0, row.1)); // stable: a lesson's own claims stay in its order
     for (_, _, id, verdict, name, sentence) in &ledger {
         let style = if *verdict == "holds" { GOOD } else { BAD };
-        say!(out, "{id:<5}  {style}{verdict:<7}{style:#}  {name:<8}  {sentence}")?;
+        say!(out, "{id:<6} {style}{verdict:<7}{style:#}  {name:<16}  {sentence}")?;
     }
     say!(out, "\n{held} of {} hold on {}.", ledger.len(), here()?)?;
-    for (name, refused) in refusals {
-        say!(out, "{name} was not run: {refused}")?;
+    for reason in unchecked {
+        say!(out, "{reason}")?;
     }
     Ok(code)
 }
@@ -226,6 +232,16 @@ impl Report {
         })
     }
 
+    /// What the lesson has said of each claim that it left open.
+    fn open(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut lines = self.transcript.lines();
+        std::iter::from_fn(move || {
+            let claim = lines.find_map(|line| line.strip_prefix("open "))?;
+            let id = claim.split_whitespace().next()?;
+            Some((id, lines.next()?.trim().trim_start_matches("not checked here: ")))
+        })
+    }
+
     fn verdict(&self, id: &str) -> &'static str {
         let mut words = self.transcript.lines().map(str::split_whitespace);
         let first = words.find_map(|mut line| {
@@ -234,6 +250,7 @@ impl Report {
         });
         match first {
             Some("holds") => "holds",
+            Some("open") => "open",
             None if self.code == Some(i32::from(REFUSED)) => "not run",
             _ => "FAILS",
         }

@@ -2,23 +2,25 @@
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
 use crate::host::{self, Named as _, Refusal};
 use crate::lesson::Options;
-use crate::{child, user};
+use crate::{child, mounts, tool, user};
 
-/// Can this host run a lesson with this source? Tries the namespaces that the source names, and
-/// a proc mount if it makes one. Changes nothing here.
+/// Can this host run a lesson with this source? Looks for the tools that the source names, tries the
+/// namespaces that it names, and a proc mount if it makes one. Changes nothing here.
 pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     host::proc_is_ours()?;
+    for tool in source.split("tool::find(\"").skip(1) {
+        tool::find(tool.split('"').next().unwrap_or_default())?;
+    }
     let flags = namespaces(source);
-    let mounts_proc = source.contains("mount(Some(\"proc\")");
+    let mounts_proc = ["mount(Some(\"proc\")", "mount_proc()"].iter().any(|s| source.contains(s));
 
-    let (mut inside, mut outside) = child::ends_for("workbook", Options::default())?;
+    let (mut inside, mut outside) = child::ends_for("inside", "workbook", Options::default())?;
     // SAFETY: the workbook has one thread, so the child may do whatever we may.
     match unsafe { fork() }.named("fork()")? {
         ForkResult::Child => outside.live(|_| {
@@ -51,20 +53,16 @@ fn name(flags: CloneFlags) -> String {
 /// Only a process of a PID namespace of ours can mount a proc: after unshare(2) that is our next
 /// child. It mounts in a mount namespace that dies with it.
 fn mount_proc() -> Result<(), Refusal> {
-    let call = "mount(\"proc\", \"/proc\", \"proc\", 0, NULL)";
     // SAFETY: one thread, as above.
     match unsafe { fork() }.named("fork()")? {
         ForkResult::Child => {
-            let none = None::<&str>;
-            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            let mounted = mount(none, "/", none, private, none)
-                .and_then(|()| mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none));
+            let mounted = mounts::make_private().and_then(|()| mounts::mount_proc());
             // SAFETY: ends the process at once.
             unsafe { libc::_exit(mounted.err().map_or(0, |errno| errno as i32)) }
         }
         ForkResult::Parent { child } => match waitpid(child, None).named("waitpid(2)")? {
             WaitStatus::Exited(_, 0) => Ok(()),
-            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)).named(call),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)).named(mounts::MOUNT_PROC),
             _ => Err(Refusal::ended_early()),
         },
     }

@@ -21,16 +21,16 @@ fn text(bytes: &[u8]) -> String {
 
 /// Runs a lesson. Whatever comes of it, the host is as it was.
 fn run(command: &mut Command) -> Output {
-    let _turn = census::turn();
     let before = Census::take(contents::root());
     let output = command.output().expect("the lesson starts");
     before.assert_same_within(Duration::ZERO, &format!("{command:?}"));
     output
 }
 
-/// What every lesson says on this host, with its own name as `LESSON`.
+/// What every lesson that needs namespaces says on this host, with its own name as `LESSON`.
 fn refusal(host: Host) -> String {
-    let mut said = lessons::names().into_iter().map(|lesson| {
+    let lessons = lessons::here().into_iter().filter(|lesson| lessons::makes_namespaces(lesson));
+    let mut said = lessons.map(|lesson| {
         let output = run(host::run_on(&mut lessons::command(&lesson), host));
         assert_eq!(output.status.code(), Some(69), "{lesson}: {output:?}");
         assert_eq!(text(&output.stdout), "", "{lesson}: nothing was observed");
@@ -42,9 +42,8 @@ fn refusal(host: Host) -> String {
 }
 
 fn assert_refused(host: Host, name: &str) {
-    let said = refusal(host);
-    let _turn = census::turn(); // insta runs cargo, and that is not a trace
-    accepted::assert_accepted(&format!("refused@{name}"), &said);
+    let _turn = census::turn();
+    accepted::assert_accepted(&format!("refused@{name}"), &refusal(host));
 }
 
 #[test]
@@ -70,7 +69,9 @@ fn a_chroot_is_named() {
 /// Root needs no user namespace, so it is the lesson's own call that the filter refuses.
 #[test]
 fn root_under_a_seccomp_filter_is_told_which_call_was_refused() {
-    for lesson in lessons::names() {
+    let _turn = census::turn();
+    let lessons = lessons::here().into_iter().filter(|lesson| lessons::makes_namespaces(lesson));
+    for lesson in lessons {
         let output = run(host::run_as_root_under_seccomp(&mut lessons::command(&lesson)));
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(69), "{lesson}: {said}");
@@ -83,6 +84,7 @@ fn root_under_a_seccomp_filter_is_told_which_call_was_refused() {
 /// The lesson looks, and is not content with a call that says it worked.
 #[test]
 fn a_claim_that_does_not_hold_exits_1() {
+    let _turn = census::turn();
     let cases = [
         ("uts-demo", libc::SYS_sethostname, "FAILS  A12"),
         ("ps-demo", libc::SYS_kill, "FAILS  A19"),
@@ -102,7 +104,8 @@ fn full_disk() -> File {
 
 #[test]
 fn output_to_a_full_disk_is_a_refusal() {
-    let lessons = lessons::names();
+    let _turn = census::turn();
+    let lessons = lessons::here();
     let mut programs: Vec<_> = ["", "claims", "run --all", "man", "completions bash"]
         .map(|line| ("workbook", line))
         .to_vec();
@@ -119,7 +122,8 @@ fn output_to_a_full_disk_is_a_refusal() {
 /// Who cannot be told gets the exit code all the same.
 #[test]
 fn a_refusal_that_cannot_be_printed_exits_69() {
-    for program in lessons::names() {
+    let _turn = census::turn();
+    for program in lessons::here() {
         let mut command = lessons::command(&program);
         let output = run(host::run_on(command.stderr(full_disk()), Host::Chroot));
         assert_eq!(output.status.code(), Some(69), "{program}");

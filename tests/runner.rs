@@ -102,7 +102,7 @@ fn the_ledger_has_every_declared_claim_once_and_counts_them() {
         let mut number = 0;
         for lesson in lessons::names() {
             for (id, sentence) in lessons::claims(&lesson) {
-                let row = format!("{id:<5}  holds    {lesson:<8}  {sentence}\n");
+                let row = format!("{id:<6} holds    {lesson:<16}  {sentence}\n");
                 assert_eq!(ledger.matches(&row).count(), 1, "{row} in {ledger}");
                 number += 1;
             }

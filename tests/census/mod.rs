@@ -25,7 +25,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::lessons;
 
-/// One test's turn. No run must be blamed for the traces of another.
+/// One test's turn, for all that it starts: no run must be blamed for the traces of another.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

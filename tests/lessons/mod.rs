@@ -2,18 +2,58 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::{env, fs};
 
 /// The names of the lessons: the files in lessons/.
-pub fn names() -> Vec<String> {
+pub fn all() -> Vec<String> {
     let folder = workbook::contents::root().join("lessons");
     let files = fs::read_dir(folder).expect("lessons/ is a folder");
     let files = files.map(|file| file.expect("a readable entry").path());
     let mut names: Vec<_> = files.map(|file| stem(&file)).collect();
     names.sort();
     names
+}
+
+/// The lessons to test: all, or with `LESSON=uts-demo,pid-demo` those that somebody works on.
+pub fn names() -> Vec<String> {
+    let wanted = env::var("LESSON").unwrap_or_default();
+    let is_wanted = |name: &String| wanted.is_empty() || wanted.split(',').any(|w| w == name);
+    all().into_iter().filter(is_wanted).collect()
+}
+
+/// Those of them that can run here. The others lack something that this machine does not have,
+/// and are refused for that reason alone. In CI only hardware may be missing.
+pub fn here() -> Vec<String> {
+    static HERE: OnceLock<Vec<String>> = OnceLock::new();
+    let run = |name: &String| {
+        let output = command(name).output().expect("the lesson starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let call = said.lines().find_map(|line| line.strip_prefix("call    "));
+        let call = call.filter(|_| output.status.code() == Some(69)).unwrap_or_default();
+        let lacks_tool = call.starts_with("execve(") && call.contains("ENOENT");
+        assert!(!lacks_tool || env::var_os("CI").is_none(), "{name}: {said}");
+        let lacks = lacks_tool || call.starts_with("open(\"/dev/kvm\")");
+        if lacks {
+            eprintln!("not tried here: {name}: {call}");
+        }
+        !lacks
+    };
+    HERE.get_or_init(|| names().into_iter().filter(run).collect()).clone()
+}
+
+/// Does it make namespaces itself, so that a host that forbids them refuses it?
+pub fn makes_namespaces(name: &str) -> bool {
+    let file = workbook::contents::root().join("lessons").join(name).with_extension("rs");
+    fs::read_to_string(file).expect("a readable lesson").contains("CLONE_NEW")
+}
+
+/// Does it have something to stand in?
+pub fn has_shell(name: &str) -> bool {
+    let help = command(name).arg("--help").output().expect("the lesson starts").stdout;
+    String::from_utf8_lossy(&help).contains("--shell")
 }
 
 fn stem(file: &Path) -> String {

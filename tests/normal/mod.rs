@@ -11,7 +11,17 @@ use nix::unistd::gethostname;
 
 /// The example values that stand for the real ones. The book shows them.
 const FIRST_PID: usize = 48212;
-const HOST_INODE: usize = 4026531836;
+/// The inodes of the first namespaces of a kernel: PROC_*_INIT_INO in linux/proc_ns.h.
+const HOST_INODES: [(&str, usize); 8] = [
+    ("mnt", 4026531832),
+    ("net", 4026531833),
+    ("time", 4026531834),
+    ("cgroup", 4026531835),
+    ("pid", 4026531836),
+    ("user", 4026531837),
+    ("uts", 4026531838),
+    ("ipc", 4026531839),
+];
 const FIRST_NEW_INODE: usize = 4026532201;
 const HOST_NAME: &str = "laptop";
 const HOST_INIT: &str = "systemd";
@@ -21,15 +31,37 @@ const HOST_PROCESSES: &str = "93";
 #[derive(Default)]
 struct Seen {
     pids: Vec<String>,
-    inodes: Vec<String>,
+    /// Kind, inode, example.
+    inodes: Vec<(String, String, usize)>,
     host_name: Option<String>,
     host_init: Option<String>,
 }
 
 /// A transcript with example values.
 pub fn transcript(text: &str) -> String {
-    let mut seen = Seen::default();
-    text.lines().map(|line| seen.line(line) + "\n").collect()
+    let (mut seen, mut observations) = (Seen::default(), Observations::default());
+    let lines = text.lines().map(|line| {
+        let is_one = observations.include(line);
+        seen.line(line, is_one) + "\n"
+    });
+    lines.collect()
+}
+
+/// How many observations there are in what was printed so far.
+pub fn observations(text: &str) -> usize {
+    let mut observations = Observations::default();
+    text.lines().filter(|line| observations.include(line)).count()
+}
+
+/// The second part of a transcript: the lines between its first two empty ones.
+#[derive(Default)]
+struct Observations(usize);
+
+impl Observations {
+    fn include(&mut self, line: &str) -> bool {
+        self.0 += usize::from(line.is_empty());
+        self.0 == 1 && !line.is_empty()
+    }
 }
 
 /// A terminal session with example values, where a line is nothing but such a value.
@@ -41,23 +73,23 @@ pub fn session(text: &str) -> String {
 }
 
 impl Seen {
-    fn line(&mut self, line: &str) -> String {
+    fn line(&mut self, line: &str, is_observation: bool) -> String {
         if let Some(output) = line.strip_prefix("         ") {
             return format!("         {}", self.known_word(output)); // printed by hand
         }
-        let who = line.get(..9).filter(|who| ["outside  ", "inside   "].contains(who));
-        let (Some(who), Some((call, result))) = (who, line.rsplit_once(" = ")) else {
+        let (Some((who, _)), Some((call, result))) =
+            (line.split_at_checked(9), line.rsplit_once(" = "))
+        else {
             return line.to_string();
         };
+        if !is_observation {
+            return line.to_string();
+        }
         let call = call[who.len()..].trim_end();
         let result = self.result(call, result);
-        let call =
-            if call.starts_with("/proc/") || call.contains("\"/proc/") || call.starts_with("kill(")
-            {
-                self.pids(call)
-            } else {
-                call.to_string()
-            };
+        let names_pids = call.contains("\"/proc/")
+            || ["/proc/", "kill(", "pidfd_open("].iter().any(|start| call.starts_with(start));
+        let call = if names_pids { self.pids(call) } else { call.to_string() };
         format!("{who}{call:<47} = {result}")
     }
 
@@ -75,7 +107,7 @@ impl Seen {
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
             "getpid()" | "getppid()" | "fork()" | "readlink(\"/proc/self\")" => self.pids(result),
             _ if call.starts_with("clone(") || call.ends_with(": NSpid") => self.pids(result),
-            _ if call.starts_with("readlink(") && call.contains("/ns/") => self.inode(result),
+            _ if result.ends_with(']') && result.contains(":[") => self.inode(result),
             _ => result.to_string(),
         }
     }
@@ -96,14 +128,19 @@ impl Seen {
         out + rest
     }
 
-    /// `uts:[4026531838]`: the kind stays.
+    /// `uts:[4026531838]`: the kind stays. The first of a kind that is seen is the host's.
     fn inode(&mut self, link: &str) -> String {
         let parts = link.strip_suffix(']').and_then(|link| link.split_once(":["));
         let Some((kind, inode)) = parts else { return link.to_string() };
-        let example = match nth(&mut self.inodes, inode) {
-            0 => HOST_INODE,
-            n => FIRST_NEW_INODE + n - 1,
-        };
+        let known = self.inodes.iter().find(|seen| (&*seen.0, &*seen.1) == (kind, inode));
+        let example = known.map(|seen| seen.2).unwrap_or_else(|| {
+            let is_first = !self.inodes.iter().any(|seen| seen.0 == kind);
+            let host = HOST_INODES.iter().find(|host| is_first && host.0 == kind);
+            let new = self.inodes.iter().filter(|seen| seen.2 >= FIRST_NEW_INODE).count();
+            let example = host.map_or(FIRST_NEW_INODE + new, |host| host.1);
+            self.inodes.push((kind.to_string(), inode.to_string(), example));
+            example
+        });
         format!("{kind}:[{example}]")
     }
 

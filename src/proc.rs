@@ -1,0 +1,43 @@
+//! What `/proc` says about a process. The lessons that come first read these files themselves:
+//! visible-demo, namespaces-demo, pid-demo.
+
+use std::fmt::Display;
+use std::fs::{read_dir, read_to_string};
+
+use nix::fcntl::readlink;
+
+use crate::host::{Named as _, Refusal};
+
+/// The namespace of this kind that a process is in, such as `uts:[4026531838]`: namespaces(7). The
+/// process is a PID, or `self`; the kind is the name of the link, such as `uts`.
+pub fn namespace(process: impl Display, kind: &str) -> Result<String, Refusal> {
+    let link = format!("/proc/{process}/ns/{kind}");
+    let target = readlink(&*link).named(format!("readlink({link:?})"))?;
+    Ok(target.display().to_string())
+}
+
+/// The PIDs of a process, from the namespace that this `/proc` belongs to down to the process's
+/// own, such as `48213 1`: proc_pid_status(5), `NSpid`, since Linux 4.1.
+pub fn nspid(process: impl Display) -> Result<String, Refusal> {
+    let file = format!("/proc/{process}/status");
+    let status = read_to_string(&file).named(format!("open({file:?})"))?;
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    Ok(pids.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The name of a process: proc_pid_comm(5).
+pub fn comm(process: impl Display) -> Result<String, Refusal> {
+    let file = format!("/proc/{process}/comm");
+    let comm = read_to_string(&file).named(format!("open({file:?})"))?;
+    Ok(comm.trim_end().to_string())
+}
+
+/// What ps(1) does first: the entries of `/proc` whose names are numbers are the processes. In
+/// ascending order.
+pub fn pids() -> Result<Vec<u32>, Refusal> {
+    let proc = read_dir("/proc").named("open(\"/proc\")")?;
+    let names = proc.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut pids: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
+    pids.sort_unstable();
+    Ok(pids)
+}
