@@ -20,7 +20,7 @@ use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, pipe2};
 
 use crate::host::{Named as _, Refusal};
@@ -105,6 +105,17 @@ impl Inside {
             *heard = result.to_string();
         }
         Ok(results)
+    }
+
+    /// Refuses to go on if it is gone: then what was seen of it says nothing. With one process
+    /// inside, [`Inside::hear`] notices; with two, the other one may still talk.
+    pub fn still_there(&self) -> Result<(), Refusal> {
+        let Some(pid) = self.pid else { return Err(Refusal::ended_early()) };
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(pid), look).named("waitid(P_PID, WNOHANG|WNOWAIT)")? {
+            WaitStatus::StillAlive => Ok(()),
+            _ => Err(Refusal::ended_early()),
+        }
     }
 
     /// Ends it. With `--shell` it first becomes a shell, and we wait until the reader leaves.
@@ -216,7 +227,12 @@ impl Outside {
     /// _exit(2): ends a process that was forked inside, without the buffers and exit handlers
     /// that it has copies of.
     pub fn exit(&self) -> ! {
-        exit(0)
+        self.exit_with(0)
+    }
+
+    /// The same with a status, 0 to 255, for waitpid(2).
+    pub fn exit_with(&self, status: i32) -> ! {
+        exit(status)
     }
 
     fn write_line(&mut self, line: String) {

@@ -107,6 +107,9 @@ impl Seen {
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
             "getpid()" | "getppid()" | "fork()" | "readlink(\"/proc/self\")" => self.pids(result),
             _ if call.starts_with("clone(") || call.ends_with(": NSpid") => self.pids(result),
+            _ if call.starts_with("NSpid of ") && call.ends_with("first field") => {
+                self.pids(result)
+            }
             _ if result.ends_with(']') && result.contains(":[") => self.inode(result),
             _ => result.to_string(),
         }
