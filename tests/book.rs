@@ -143,6 +143,13 @@ fn a_claim_has_one_home() {
     }
 }
 
+#[test]
+fn every_claim_of_the_article_has_a_lesson() {
+    let all = lessons::all().into_iter().flat_map(|lesson| lessons::claims(&lesson));
+    let covered: BTreeSet<_> = all.filter_map(|(id, _)| article(&id)).collect();
+    assert_eq!(covered, (1..=20).collect(), "A1 to A20");
+}
+
 /// The number of one of the article's claims.
 fn article(id: &str) -> Option<u32> {
     id.strip_prefix('A')?.parse().ok()
