@@ -56,6 +56,12 @@ impl Refusal {
         Self { call, errno: Some(errno), result }
     }
 
+    /// We lack what only root of the host has.
+    pub(crate) fn not_root() -> Self {
+        let result = "no CAP_SYS_ADMIN in the first user namespace".to_string();
+        Self { call: "capget(2)".to_string(), errno: None, result }
+    }
+
     /// The process inside went away in the middle of its turn.
     pub(crate) fn ended_early() -> Self {
         let call = "read(2) from the process inside".to_string();
@@ -63,7 +69,7 @@ impl Refusal {
     }
 
     /// A tool that was started did not do what the lesson needs; the last it said may tell why.
-    pub(crate) fn of_tool(tool: &str, what: &str, said: &str) -> Self {
+    pub fn of_tool(tool: &str, what: &str, said: &str) -> Self {
         let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
         let result = format!("{what}; it last said: {}", last.trim());
         Self { call: tool.to_string(), errno: None, result }
@@ -75,13 +81,17 @@ impl Refusal {
 
     /// This refusal as one line, for the pipe from inside.
     pub(crate) fn to_send(&self) -> String {
-        format!("!{}\t{}\n", self.call, self.errno.map_or(0, |errno| errno as i32))
+        let errno = self.errno.map_or(0, |errno| errno as i32);
+        format!("!{}\t{errno}\t{}\n", self.call, self.result)
     }
 
     /// The refusal in a line from inside, without its `!`.
     pub(crate) fn received(line: &str) -> Self {
-        let (call, errno) = line.split_once('\t').unwrap_or((line, ""));
-        Self::of(call.to_string(), Errno::from_raw(errno.parse().unwrap_or_default()))
+        let mut parts = line.splitn(3, '\t').map(str::to_string);
+        let call = parts.next().unwrap_or_default();
+        let errno = parts.next().and_then(|errno| errno.parse().ok()).filter(|errno| *errno != 0);
+        let result = parts.next().unwrap_or_default();
+        Self { call, errno: errno.map(Errno::from_raw), result }
     }
 
     /// Tells the reader, on standard error. Where that cannot be written there is nobody to tell.
@@ -270,6 +280,27 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
         cure: "end some of your processes, or raise the limit",
+    },
+    Row {
+        call: "capget(2)",
+        errno: None,
+        evidence: || true,
+        cause: "this lesson needs root of the host; a user namespace does not give enough",
+        cure: "build it, then run its program in target/debug with sudo",
+    },
+    Row {
+        call: "execve(\"criu\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "CRIU is not installed",
+        cure: "sudo apt install criu   (version 4 or newer: Debian 13)",
+    },
+    Row {
+        call: "criu ",
+        errno: None,
+        evidence: || true,
+        cause: "CRIU could not do it; versions before 4 do not know today's kernels",
+        cure: "try `sudo criu check`, which says what it misses",
     },
     Row {
         call: "write(1)",

@@ -14,6 +14,9 @@ use crate::{child, mounts, tool, user};
 /// namespaces that it names, and a proc mount if it makes one. Changes nothing here.
 pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     host::proc_is_ours()?;
+    if source.contains("needs_root()") {
+        user::needs_root()?;
+    }
     for tool in source.split("tool::find(\"").skip(1) {
         tool::find(tool.split('"').next().unwrap_or_default())?;
     }

@@ -23,6 +23,18 @@ pub fn namespace_unless_root(t: &mut Transcript) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Refuses to go on unless we are root of the host: for what no user namespace gives. The first
+/// user namespace is the one whose map leaves nobody out.
+pub fn needs_root() -> Result<(), Refusal> {
+    let file = "/proc/self/uid_map";
+    let map = fs::read_to_string(file).named(format!("open({file:?})"))?;
+    let is_first = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    match is_first && host::has_cap_sys_admin()? {
+        true => Ok(()),
+        false => Err(Refusal::not_root()),
+    }
+}
+
 // ANCHOR: enter
 /// A new user namespace in which our user and group are root. Changes the calling process only.
 pub fn enter_namespace() -> Result<(), Refusal> {

@@ -43,7 +43,8 @@ fn alone_it_lists_the_lessons_in_the_books_order_and_says_what_is_next() {
         let listed: Vec<_> = marks.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(listed, names_in_the_books_order(), "{said}");
         for lesson in lessons::names() {
-            let runs = lessons::here().contains(&lesson);
+            let may = user == User::Root || !lessons::needs_root(&lesson);
+            let runs = may && lessons::here().contains(&lesson);
             assert!(marks.contains(&(lesson.clone(), runs)), "{lesson}: {said}");
         }
         let first = marks.iter().find(|(_, runs)| *runs).expect("a lesson that runs");
@@ -130,7 +131,8 @@ fn the_ledger_has_every_declared_claim_once_and_counts_them() {
                 let row = rows.next().unwrap_or_else(|| panic!("no {id}: {end} in {ledger}"));
                 assert!(row.starts_with(&format!("{id} ")) && rows.next().is_none(), "{row}");
                 let verdict = row[id.len()..row.len() - end.len()].trim();
-                let expected: &[_] = match lessons::here().contains(&lesson) {
+                let may = user == User::Root || !lessons::needs_root(&lesson);
+                let expected: &[_] = match may && lessons::here().contains(&lesson) {
                     true => &["holds", "open"],
                     false => &["holds", "open", "not run"], // not run, or not among those wanted
                 };

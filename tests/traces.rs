@@ -197,6 +197,7 @@ fn each() -> Vec<(String, User)> {
     lessons::here()
         .into_iter()
         .flat_map(|lesson| users.map(|user| (lesson.clone(), user)))
+        .filter(|(lesson, user)| *user == User::Root || !lessons::needs_root(lesson))
         .collect()
 }
 
@@ -273,7 +274,7 @@ fn a_run_leaves_the_host_as_it_was() {
         for user in [User::Root, User::Ordinary] {
             let what = format!("{program} {arguments:?} as {user:?}");
             let output = turn.run(turn.command(program, &arguments, user), &what, |_| {});
-            assert_eq!(output.status.code(), Some(0), "{what}: {output:?}");
+            ended_by_itself(&output, &what);
         }
     }
 }

@@ -15,6 +15,11 @@ use accepted::assert_accepted;
 use host::User;
 use workbook::contents;
 
+/// Whose run the book shows.
+fn shown(lesson: &str) -> User {
+    if lessons::needs_root(lesson) { User::Root } else { User::Ordinary }
+}
+
 /// The reader's command, and what it prints, with example values.
 fn transcript(lesson: &str, without: Option<&str>, user: User) -> String {
     let mut command = lessons::command(lesson);
@@ -35,7 +40,7 @@ fn transcript(lesson: &str, without: Option<&str>, user: User) -> String {
 fn every_lesson_and_control_prints_its_accepted_transcript() {
     for lesson in lessons::here() {
         for control in lessons::runs(&lesson) {
-            let text = transcript(&lesson, control.as_deref(), User::Ordinary);
+            let text = transcript(&lesson, control.as_deref(), shown(&lesson));
             let suffix = control.map(|control| format!("@without-{control}"));
             assert_accepted(&(lesson.clone() + suffix.as_deref().unwrap_or_default()), &text);
         }
@@ -56,7 +61,7 @@ fn root_sees_the_same_without_the_user_namespace() {
                 assert_accepted(&accepted, &root);
                 continue;
             }
-            let ordinary = transcript(&lesson, control.as_deref(), User::Ordinary);
+            let ordinary = transcript(&lesson, control.as_deref(), shown(&lesson));
             let line = |line: &&str| !line.starts_with("outside  unshare(CLONE_NEWUSER) ");
             let rest: Vec<_> = ordinary.lines().filter(line).collect();
             assert_eq!(root.lines().collect::<Vec<_>>(), rest, "{lesson} {control:?}");
@@ -71,9 +76,9 @@ fn a_hundred_runs_print_the_same() {
     for lesson in lessons::here() {
         for control in lessons::runs(&lesson) {
             let start = Instant::now();
-            let first = transcript(&lesson, control.as_deref(), User::Ordinary);
+            let first = transcript(&lesson, control.as_deref(), shown(&lesson));
             for nth in (2..=100).take_while(|nth| *nth <= 3 || start.elapsed() < ENOUGH) {
-                let again = transcript(&lesson, control.as_deref(), User::Ordinary);
+                let again = transcript(&lesson, control.as_deref(), shown(&lesson));
                 assert_eq!(again, first, "{lesson} {control:?}, run {nth}");
             }
         }
@@ -84,7 +89,7 @@ fn a_hundred_runs_print_the_same() {
 fn a_transcript_is_short_enough_to_read_aloud() {
     for lesson in lessons::here() {
         for control in lessons::runs(&lesson) {
-            let text = transcript(&lesson, control.as_deref(), User::Ordinary);
+            let text = transcript(&lesson, control.as_deref(), shown(&lesson));
             let wide = text.lines().find(|line| line.chars().count() > 80);
             assert_eq!(wide, None, "{lesson} {control:?}: more than 80 columns");
             assert!(text.lines().count() <= 30, "{lesson} {control:?}: more than 30 lines");

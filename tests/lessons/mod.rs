@@ -25,7 +25,7 @@ pub fn names() -> Vec<String> {
 }
 
 /// Those of them that can run here. The others lack something that this machine does not have,
-/// and are refused for that reason alone. In CI only hardware may be missing.
+/// and are refused for that reason alone. In CI only hardware may be missing, or root.
 pub fn here() -> Vec<String> {
     static HERE: OnceLock<Vec<String>> = OnceLock::new();
     let run = |name: &String| {
@@ -35,7 +35,8 @@ pub fn here() -> Vec<String> {
         let call = call.filter(|_| output.status.code() == Some(69)).unwrap_or_default();
         let lacks_tool = call.starts_with("execve(") && call.contains("ENOENT");
         assert!(!lacks_tool || env::var_os("CI").is_none(), "{name}: {said}");
-        let lacks = lacks_tool || call.starts_with("open(\"/dev/kvm\")");
+        let lacks_right = call.starts_with("capget(2)") || call.starts_with("open(\"/dev/kvm\")");
+        let lacks = lacks_tool || lacks_right;
         if lacks {
             eprintln!("not tried here: {name}: {call}");
         }
@@ -44,10 +45,19 @@ pub fn here() -> Vec<String> {
     HERE.get_or_init(|| names().into_iter().filter(run).collect()).clone()
 }
 
-/// Does it make namespaces itself, so that a host that forbids them refuses it?
+/// Does it make namespaces as an ordinary user, so that a host that forbids them refuses it?
 pub fn makes_namespaces(name: &str) -> bool {
+    !needs_root(name) && source(name).contains("CLONE_NEW")
+}
+
+/// Is it for root of the host alone?
+pub fn needs_root(name: &str) -> bool {
+    source(name).contains("needs_root()")
+}
+
+fn source(name: &str) -> String {
     let file = workbook::contents::root().join("lessons").join(name).with_extension("rs");
-    fs::read_to_string(file).expect("a readable lesson").contains("CLONE_NEW")
+    fs::read_to_string(file).expect("a readable lesson")
 }
 
 /// Does it have something to stand in?
