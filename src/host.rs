@@ -226,6 +226,13 @@ const ROWS: &[Row] = &[
         cure: "run it outside the chroot",
     },
     Row {
+        call: "mount(\"tmpfs\", \"/mnt\"",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "there is no directory /mnt here, where the lesson mounts",
+        cure: "sudo mkdir /mnt",
+    },
+    Row {
         call: "CLONE_NEWUSER",
         errno: Some(Errno::EPERM),
         evidence: our_id_is_unmapped,
