@@ -1,7 +1,7 @@
 //! The one renderer of what varies between two runs: host PIDs, inodes, the host's name, the name
-//! of its init, the number of its processes. Each by its label, in order of first sight: equal
-//! stays equal, different stays different, and what a lesson teaches (PID 1, ESRCH, the name
-//! `container`) stays as it is.
+//! of its init, the numbers of its processes, mounts and peer groups. Each by its label, in order
+//! of first sight: equal stays equal, different stays different, and what a lesson teaches (PID 1,
+//! ESRCH, the name `container`) stays as it is.
 
 #![allow(dead_code)] // each test file uses its own part
 
@@ -27,6 +27,7 @@ const FIRST_WORD: usize = 530117725;
 const HOST_NAME: &str = "laptop";
 const HOST_INIT: &str = "systemd";
 const HOST_PROCESSES: &str = "93";
+const HOST_MOUNTS: usize = 24;
 
 /// What was seen so far, in this order.
 #[derive(Default)]
@@ -35,6 +36,8 @@ struct Seen {
     words: Vec<String>,
     /// Kind, inode, example.
     inodes: Vec<(String, String, usize)>,
+    mount_counts: Vec<String>,
+    peer_groups: Vec<String>,
     host_name: Option<String>,
     host_init: Option<String>,
 }
@@ -90,7 +93,9 @@ impl Seen {
         let call = call[who.len()..].trim_end();
         let result = self.result(call, result);
         let names_pids = call.contains("\"/proc/")
-            || ["/proc/", "kill(", "pidfd_open("].iter().any(|start| call.starts_with(start));
+            || ["/proc/", "kill(", "pidfd_open(", "grep -c "]
+                .iter()
+                .any(|start| call.starts_with(start));
         let call = if names_pids { self.pids(call) } else { call.to_string() };
         format!("{who}{call:<47} = {result}")
     }
@@ -107,6 +112,10 @@ impl Seen {
             }
             // Between two looks at the host's list a process may come or go: only 1 means much.
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
+            "wc -l < /proc/self/mountinfo" => {
+                (HOST_MOUNTS + nth(&mut self.mount_counts, result)).to_string()
+            }
+            _ if call.starts_with("/proc/self/mountinfo: ") => self.peer_groups(result),
             "getpid()" | "getppid()" | "fork()" | "readlink(\"/proc/self\")" => self.pids(result),
             _ if call.starts_with("clone(") || call.ends_with(": NSpid") => self.pids(result),
             // The time at which a process was made: equal stays equal.
@@ -135,6 +144,15 @@ impl Seen {
             rest = &rest[end..];
         }
         out + rest
+    }
+
+    /// `shared:1` and `master:1`: the number of a peer group, counted by this kernel from its boot.
+    fn peer_groups(&mut self, fields: &str) -> String {
+        let words = fields.split(' ').map(|word| match word.split_once(':') {
+            Some((kind, group)) => format!("{kind}:{}", 1 + nth(&mut self.peer_groups, group)),
+            None => word.to_string(),
+        });
+        words.collect::<Vec<_>>().join(" ")
     }
 
     /// `uts:[4026531838]`: the kind stays. The first of a kind that is seen is the host's.
