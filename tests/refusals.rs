@@ -87,6 +87,7 @@ fn a_claim_that_does_not_hold_exits_1() {
     let _turn = census::turn();
     let cases = [
         ("uts-demo", libc::SYS_sethostname, "FAILS  A12"),
+        ("mount-demo", libc::SYS_umount2, "FAILS  A7"),
         ("ps-demo", libc::SYS_kill, "FAILS  A19"),
         ("ps-demo", libc::SYS_mount, "FAILS  A16"),
     ];
