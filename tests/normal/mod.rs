@@ -116,7 +116,8 @@ impl Seen {
                 (HOST_MOUNTS + nth(&mut self.mount_counts, result)).to_string()
             }
             _ if call.starts_with("/proc/self/mountinfo: ") => self.peer_groups(result),
-            "getpid()" | "getppid()" | "fork()" | "readlink(\"/proc/self\")" => self.pids(result),
+            "getpid()" | "getppid()" | "fork()" => self.pids(result),
+            _ if call.ends_with("/proc/self\")") => self.pids(result),
             _ if call.starts_with("clone(") || call.ends_with(": NSpid") => self.pids(result),
             // The time at which a process was made: equal stays equal.
             _ if call.ends_with("/environ") && result.starts_with("WORD=") => {
