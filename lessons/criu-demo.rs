@@ -92,10 +92,7 @@ fn host(outside: &mut Outside) -> Result<(), Refusal> {
     run(outside, &format!("criu dump -D {IMAGES} -t {tree} --manage-cgroups=ignore"))?;
     waitpid(tree, None).named("waitpid(2)")?; // CRIU ends what it has written down
     outside.tell(format!("kill({tree}, 0)"), result(kill(tree, None)));
-    run(
-        outside,
-        &format!("criu restore -D {IMAGES} -d --manage-cgroups=ignore --pidfile pid"),
-    )?;
+    run(outside, &format!("criu restore -D {IMAGES} -d --manage-cgroups=ignore --pidfile pid"))?;
     let pid = read_to_string("/run/img/pid").named("open(\"/run/img/pid\")")?;
     look_at(outside, Pid::from_raw(pid.trim().parse().unwrap_or_default()))
 }
