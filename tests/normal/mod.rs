@@ -92,11 +92,7 @@ impl Seen {
         }
         let call = call[who.len()..].trim_end();
         let result = self.result(call, result);
-        let names_pids = call.contains("\"/proc/")
-            || ["/proc/", "kill(", "pidfd_open(", "grep -c "]
-                .iter()
-                .any(|start| call.starts_with(start));
-        let call = if names_pids { self.pids(call) } else { call.to_string() };
+        let call = self.pids_in_call(call);
         format!("{who}{call:<47} = {result}")
     }
 
@@ -118,7 +114,7 @@ impl Seen {
             _ if call.starts_with("/proc/self/mountinfo: ") => self.peer_groups(result),
             "getpid()" | "getppid()" | "fork()" => self.pids(result),
             _ if call.ends_with("/proc/self\")") => self.pids(result),
-            _ if call.starts_with("clone(") || call.ends_with(": NSpid") => self.pids(result),
+            _ if call.starts_with("clone(") || call.ends_with(" NSpid") => self.pids(result),
             // The time at which a process was made: equal stays equal.
             _ if call.ends_with("/environ") && result.starts_with("WORD=") => {
                 format!("WORD={}", FIRST_WORD + nth(&mut self.words, result))
@@ -131,7 +127,22 @@ impl Seen {
         }
     }
 
-    /// Every PID of the host. 0, 1 and 2 are PIDs inside: the fact, not the accident.
+    /// The PIDs in a call: the numbers behind these.
+    fn pids_in_call(&mut self, call: &str) -> String {
+        const MARKS: [&str; 5] = ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t "];
+        let mut out = String::new();
+        for part in call.split_inclusive(['/', '(', ' ']) {
+            let end = match MARKS.iter().any(|mark| out.ends_with(mark)) {
+                true => part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len()),
+                false => 0,
+            };
+            out += &self.pids(&part[..end]);
+            out += &part[end..];
+        }
+        out
+    }
+
+    /// Every PID of the host. One digit is a PID inside: the fact, not the accident.
     fn pids(&mut self, text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
@@ -139,7 +150,7 @@ impl Seen {
             let end = rest[at..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| at + n);
             out += &rest[..at];
             out += &match &rest[at..end] {
-                inside @ ("0" | "1" | "2") => inside.to_string(),
+                inside if inside.len() == 1 => inside.to_string(),
                 pid => (FIRST_PID + nth(&mut self.pids, pid)).to_string(),
             };
             rest = &rest[end..];
