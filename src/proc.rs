@@ -41,3 +41,13 @@ pub fn pids() -> Result<Vec<u32>, Refusal> {
     pids.sort_unstable();
     Ok(pids)
 }
+
+/// The children of a process: those whose parent it is, `PPid` of proc_pid_status(5).
+pub fn children(parent: impl Display) -> Result<Vec<u32>, Refusal> {
+    let line = format!("PPid:\t{parent}");
+    let is_child = |pid: &u32| {
+        let status = read_to_string(format!("/proc/{pid}/status"));
+        status.is_ok_and(|status| status.lines().any(|other| other == line)) // or it has ended
+    };
+    Ok(pids()?.into_iter().filter(is_child).collect())
+}
