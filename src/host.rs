@@ -317,6 +317,13 @@ const ROWS: &[Row] = &[
         cure: "send the output somewhere else",
     },
     Row {
+        call: "/proc/[0-9]*/status: PPid",
+        errno: Some(Errno::ESRCH),
+        evidence: || true,
+        cause: "the process inside was killed from elsewhere",
+        cure: "run it again",
+    },
+    Row {
         call: "read(2) from the process inside",
         errno: None,
         evidence: || true,
