@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{AccessFlags, Pid, access};
+use nix::unistd::{AccessFlags, Pid, access, getpid, getppid};
 
 use crate::host::{Named as _, Refusal};
 
@@ -34,27 +34,27 @@ pub struct Tool {
     input: Option<ChildStdin>,
     output: PipeReader,
     said: String,
-    deadline: Instant,
+    time: Duration,
 }
 
 impl Tool {
-    /// Starts it. It has `time` for everything, and dies with this process.
+    /// Starts it. It has `time` for each answer, and dies with this process.
     pub fn start(command: &mut Command, time: Duration) -> Result<Self, Refusal> {
         let name = command.get_program().to_string_lossy().into_owned();
         let name = name.rsplit('/').next().unwrap_or_default().to_string();
         let (output, theirs) = pipe().named("pipe2(O_CLOEXEC)")?;
         let also_theirs = theirs.try_clone().named("fcntl(F_DUPFD_CLOEXEC)")?;
         command.stdin(Stdio::piped()).stdout(theirs).stderr(also_theirs);
-        // SAFETY: between fork and exec it makes one system call.
-        unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+        let parent = getpid();
+        // SAFETY: between fork and exec it makes two system calls.
+        unsafe { command.pre_exec(move || die_with(parent)) };
         let child = command.spawn();
         // The command holds our copies of the ends that the tool writes to: while they are open
         // there is no end of the file.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = child.named(format!("execve({name:?})"))?;
         let input = child.stdin.take();
-        let deadline = Instant::now() + time;
-        Ok(Self { name, child, input, output, said: String::new(), deadline })
+        Ok(Self { name, child, input, output, said: String::new(), time })
     }
 
     /// Its PID.
@@ -64,8 +64,9 @@ impl Tool {
 
     /// Reads on until it has printed this text; gives all that it has printed so far.
     pub fn until(&mut self, text: &str) -> Result<&str, Refusal> {
+        let deadline = Instant::now() + self.time;
         while !self.said.contains(text) {
-            if !self.read()? {
+            if !self.read(deadline)? {
                 return Err(Refusal::of_tool(&self.name, "ended early", &self.said));
             }
         }
@@ -83,14 +84,15 @@ impl Tool {
     /// Closes its input and waits for its end. Gives its exit status and all that it has printed.
     pub fn end(mut self) -> Result<(ExitStatus, String), Refusal> {
         self.input = None;
-        while self.read()? {}
+        let deadline = Instant::now() + self.time;
+        while self.read(deadline)? {}
         let status = self.child.wait().named("waitpid(2)")?;
         Ok((status, std::mem::take(&mut self.said)))
     }
 
     /// Reads what there is. `false` at the end of the file.
-    fn read(&mut self) -> Result<bool, Refusal> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+    fn read(&mut self, deadline: Instant) -> Result<bool, Refusal> {
+        let left = deadline.saturating_duration_since(Instant::now());
         let time = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, time).named("poll(2)")? == 0 {
@@ -101,6 +103,14 @@ impl Tool {
         self.said += &String::from_utf8_lossy(&bytes[..read]).replace('\r', "");
         Ok(read > 0)
     }
+}
+
+/// The new process dies with its parent: PR_SET_PDEATHSIG(2const). If that died before the call, it
+/// has another parent by now, and does not start. (A parent in another PID namespace shows as 0.)
+fn die_with(parent: Pid) -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    let is_there = [parent, Pid::from_raw(0)].contains(&getppid());
+    if is_there { Ok(()) } else { Err(Errno::ESRCH.into()) }
 }
 
 impl Drop for Tool {
