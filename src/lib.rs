@@ -8,6 +8,7 @@
 //! - [`mounts`]: mounts that stay inside
 //! - [`shell`]: staying inside with a shell
 //! - [`tool`]: running the tools that some lessons look at, with a deadline
+//! - [`guest`]: what a virtual machine is started with: a kernel and a first file system
 //! - [`host`]: what an errno means on this host, and what to do about it
 //! - [`probe`]: what this host allows, found by doing it
 //! - [`contents`]: the lessons in the book's order
@@ -26,6 +27,8 @@ compile_error!(
 pub mod child;
 #[cfg(target_os = "linux")]
 pub mod contents;
+#[cfg(target_os = "linux")]
+pub mod guest;
 #[cfg(target_os = "linux")]
 pub mod host;
 #[cfg(target_os = "linux")]

@@ -77,8 +77,9 @@ impl<'lesson> Transcript<'lesson> {
         Ok(())
     }
 
-    /// Prints what the process inside saw. Lessons get here by [`crate::child::Inside::hear`].
-    pub(crate) fn inside(&mut self, who: &str, call: impl Display, result: impl Display) {
+    /// Prints what somebody else saw, such as the process inside: [`crate::child::Inside::hear`]
+    /// does that for it.
+    pub fn inside(&mut self, who: &str, call: impl Display, result: impl Display) {
         self.observe(INSIDE, who, call, result);
     }
 
