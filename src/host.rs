@@ -70,7 +70,9 @@ impl Refusal {
 
     /// A tool that was started did not do what the lesson needs; the last it said may tell why.
     pub fn of_tool(tool: &str, what: &str, said: &str) -> Self {
-        let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing");
+        // A guest's kernel has the very last word, and it tells nothing new.
+        let tells = |line: &&str| !line.trim().is_empty() && !line.contains("] reboot: ");
+        let last = said.lines().rfind(tells).unwrap_or("nothing");
         let result = format!("{what}; it last said: {}", last.trim());
         Self { call: tool.to_string(), errno: None, result }
     }
@@ -238,6 +240,55 @@ const ROWS: &[Row] = &[
         evidence: our_id_is_unmapped,
         cause: "our user id has no place in the map of the user namespace that we are in",
         cure: "make that namespace with a map: unshare --map-root-user",
+    },
+    Row {
+        call: "execve(\"qemu-system-x86_64\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "qemu is not installed, or not in your PATH",
+        cure: "sudo apt-get install --no-install-recommends qemu-system-x86   (Debian, Ubuntu)",
+    },
+    Row {
+        call: "execve(\"/init\")",
+        errno: Some(Errno::ENOEXEC),
+        evidence: || true,
+        cause: "the guest has an x86-64 processor, and this program is built for another",
+        cure: "run it on an x86-64 host",
+    },
+    Row {
+        call: "GUEST_KERNEL",
+        errno: None,
+        evidence: || true,
+        cause: "GUEST_KERNEL names a file that cannot be read",
+        cure: "let it name the image of a kernel, as /boot/vmlinuz-* are, or unset it",
+    },
+    Row {
+        call: "open(\"/boot/vmlinuz-*\")",
+        errno: Some(Errno::EACCES),
+        evidence: || true,
+        cause: "only root may read the kernels in /boot, as on Ubuntu",
+        cure: "copy one to where you may read it, and say where it is:\n\
+               \x20         sudo install -m 644 /boot/vmlinuz-$(uname -r) /var/tmp/vmlinuz\n\
+               \x20         export GUEST_KERNEL=/var/tmp/vmlinuz",
+    },
+    Row {
+        call: "open(\"/boot/vmlinuz-*\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "no kernel to boot as a guest: none in /boot, none in /usr/lib/modules/*",
+        cure: "unpack that of Debian's linux-image-cloud-amd64, and say where it is:\n\
+               \x20         apt-get download $(apt-cache depends linux-image-cloud-amd64 |\n\
+               \x20           grep -o 'linux-image-[0-9].*')\n\
+               \x20         dpkg-deb --fsys-tarfile linux-image-[0-9]*.deb |\n\
+               \x20           tar -x --wildcards './boot/vmlinuz*'\n\
+               \x20         export GUEST_KERNEL=$(echo $PWD/boot/vmlinuz-*)",
+    },
+    Row {
+        call: "qemu-system-x86_64",
+        errno: None,
+        evidence: || true,
+        cause: "the machine did not do what the lesson waits for",
+        cure: "run it again when the host is less busy, or with another kernel in GUEST_KERNEL",
     },
     Row {
         call: "",

@@ -8,10 +8,11 @@ use nix::unistd::{ForkResult, fork};
 
 use crate::host::{self, Named as _, Refusal};
 use crate::lesson::Options;
-use crate::{child, mounts, tool, user};
+use crate::{child, guest, mounts, tool, user};
 
-/// Can this host run a lesson with this source? Looks for the tools that the source names, tries the
-/// namespaces that it names, and a proc mount if it makes one. Changes nothing here.
+/// Can this host run a lesson with this source? Looks for the tools that the source names, and for a
+/// kernel if it boots one; tries the namespaces that it names, and a proc mount if it makes one.
+/// Changes nothing here.
 pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     host::proc_is_ours()?;
     if source.contains("needs_root()") {
@@ -19,6 +20,12 @@ pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     }
     for tool in source.split("tool::find(\"").skip(1) {
         tool::find(tool.split('"').next().unwrap_or_default())?;
+    }
+    if source.contains("guest::kernel()") {
+        guest::kernel()?;
+    }
+    if !source.contains("CLONE_NEW") {
+        return Ok(());
     }
     let flags = namespaces(source);
     let mounts_proc = ["mount(Some(\"proc\")", "mount_proc()"].iter().any(|s| source.contains(s));
