@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +33,10 @@ pub enum Host {
     Seccomp,
     /// Nothing is mounted on /proc but an empty tmpfs.
     NoProc,
+    /// No kernel image is where distributions keep them.
+    NoKernel,
+    /// There is one, for root alone, as on Ubuntu.
+    ClosedKernel,
     /// The root is an ordinary directory.
     Chroot,
     /// A `/` that is shared, as systemd makes it.
@@ -64,6 +68,12 @@ pub fn run_on(command: &mut Command, host: Host) -> &mut Command {
             Host::NoProc => {
                 mount_namespace(MsFlags::MS_PRIVATE)?;
                 mount_at(Some("tmpfs"), Path::new("/proc"), Some("tmpfs"), MsFlags::empty())
+            }
+            Host::NoKernel => no_kernel(),
+            Host::ClosedKernel => {
+                no_kernel()?;
+                fs::write("/boot/vmlinuz-1", "")?;
+                fs::set_permissions("/boot/vmlinuz-1", fs::Permissions::from_mode(0o000))
             }
             Host::SharedRoot => mount_namespace(MsFlags::MS_SHARED),
             Host::Chroot => plain_chroot(),
@@ -109,6 +119,17 @@ fn mount_namespace(propagation: MsFlags) -> io::Result<()> {
 
 fn mount_at(what: Option<&str>, at: &Path, kind: Option<&str>, flags: MsFlags) -> io::Result<()> {
     Ok(mount(what, at, kind, flags, None::<&str>)?)
+}
+
+/// On Debian /boot is always there, and /usr/lib/modules with an installed kernel.
+fn no_kernel() -> io::Result<()> {
+    mount_namespace(MsFlags::MS_PRIVATE)?;
+    for folder in ["/boot", "/usr/lib/modules"].map(Path::new) {
+        if folder.exists() {
+            mount_at(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty())?;
+        }
+    }
+    Ok(())
 }
 
 /// Everything of `/` bound into a plain directory, and that made the root. The directory is on a
