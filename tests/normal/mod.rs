@@ -28,6 +28,9 @@ const HOST_NAME: &str = "laptop";
 const HOST_INIT: &str = "systemd";
 const HOST_PROCESSES: &str = "93";
 const HOST_MOUNTS: usize = 24;
+/// Kernels and their boots: the host's, then the guest's.
+const RELEASES: [&str; 2] = ["6.12.48", "6.1.0"];
+const BOOTS: [&str; 2] = ["5d1c07e9", "b2f8a634"];
 
 /// What was seen so far, in this order.
 #[derive(Default)]
@@ -40,6 +43,7 @@ struct Seen {
     peer_groups: Vec<String>,
     host_name: Option<String>,
     host_init: Option<String>,
+    boots: Vec<String>,
 }
 
 /// A transcript with example values.
@@ -91,7 +95,12 @@ impl Seen {
             return line.to_string();
         }
         let call = call[who.len()..].trim_end();
-        let result = self.result(call, result);
+        let result = if call == "cut -d- -f1 /proc/sys/kernel/osrelease" {
+            // Two kernels of one distribution may well be of one release.
+            RELEASES[usize::from(who.starts_with("guest"))].to_string()
+        } else {
+            self.result(call, result)
+        };
         let call = self.pids_in_call(call);
         format!("{who}{call:<47} = {result}")
     }
@@ -105,6 +114,10 @@ impl Seen {
             "cat /proc/1/comm" => {
                 self.host_init.get_or_insert_with(|| result.to_string());
                 self.known_word(result)
+            }
+            "cut -d- -f1 /proc/sys/kernel/random/boot_id" => {
+                let nth = nth(&mut self.boots, result);
+                BOOTS.get(nth).map_or_else(|| result.to_string(), |boot| boot.to_string())
             }
             // Between two looks at the host's list a process may come or go: only 1 means much.
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
@@ -129,7 +142,7 @@ impl Seen {
 
     /// The PIDs in a call: the numbers behind these.
     fn pids_in_call(&mut self, call: &str) -> String {
-        const MARKS: [&str; 5] = ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t "];
+        const MARKS: [&str; 6] = ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t ", "pgrep -P "];
         let mut out = String::new();
         for part in call.split_inclusive(['/', '(', ' ']) {
             let end = match MARKS.iter().any(|mark| out.ends_with(mark)) {
@@ -188,6 +201,7 @@ impl Seen {
         match word {
             _ if is(&self.host_name) => HOST_NAME,
             _ if is(&self.host_init) => HOST_INIT,
+            _ if self.boots.first().is_some_and(|boot| boot == word) => BOOTS[0],
             other => other,
         }
         .to_string()
