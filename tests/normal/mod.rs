@@ -142,7 +142,8 @@ impl Seen {
 
     /// The PIDs in a call: the numbers behind these.
     fn pids_in_call(&mut self, call: &str) -> String {
-        const MARKS: [&str; 6] = ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t ", "pgrep -P "];
+        const MARKS: [&str; 6] =
+            ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t ", " --parent "];
         let mut out = String::new();
         for part in call.split_inclusive(['/', '(', ' ']) {
             let end = match MARKS.iter().any(|mark| out.ends_with(mark)) {
