@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -242,6 +243,62 @@ const ROWS: &[Row] = &[
         cure: "make that namespace with a map: unshare --map-root-user",
     },
     Row {
+        call: "open(\"/dev/kvm\"), then run x86 code",
+        errno: None,
+        evidence: || true,
+        cause: "KVM runs a guest on the CPU itself: x86 code on an x86 CPU, and this is none",
+        cure: "read the chapter; then vm-demo, whose guest runs on any CPU",
+    },
+    Row {
+        call: "open(\"/dev/kvm\")",
+        errno: Some(Errno::EACCES),
+        evidence: || group("/dev/kvm").is_some_and(|gid| gid != 0),
+        cause: "only root and members of the group of /dev/kvm may use it, and you are neither",
+        cure: "sudo usermod --append --groups kvm $USER   then log in again",
+    },
+    Row {
+        call: "open(\"/dev/kvm\")",
+        errno: Some(Errno::EACCES),
+        evidence: || true,
+        cause: "/dev/kvm is for root alone on this host",
+        cure: "run it as root; or vm-demo, whose guest needs no KVM",
+    },
+    Row {
+        call: "open(\"/dev/kvm\")",
+        errno: Some(Errno::EPERM),
+        evidence: || true,
+        cause: "this container's list of devices does not have /dev/kvm",
+        cure: "start the container with `docker run --device /dev/kvm`",
+    },
+    Row {
+        call: "open(\"/dev/kvm\")",
+        errno: None,
+        evidence: cpu_can_virtualise,
+        cause: "the CPU can run guests, but KVM is not loaded, or not given to this container",
+        cure: "sudo modprobe kvm_intel (or kvm_amd); in a container: --device /dev/kvm",
+    },
+    Row {
+        call: "open(\"/dev/kvm\")",
+        errno: None,
+        evidence: || true,
+        cause: "no KVM: off in the firmware, or we are in a virtual machine or container without it",
+        cure: "run vm-demo, whose guest needs no KVM",
+    },
+    Row {
+        call: "KVM_CREATE_VM",
+        errno: Some(Errno::EBUSY),
+        evidence: || true,
+        cause: "another hypervisor, such as VirtualBox, has the CPU's virtualisation",
+        cure: "end its virtual machines, then again",
+    },
+    Row {
+        call: "KVM_RUN",
+        errno: Some(Errno::EINTR),
+        evidence: || true,
+        cause: "the guest did not come back in ten seconds: a KVM that starts and then hangs",
+        cure: "run vm-demo, whose guest needs no KVM",
+    },
+    Row {
         call: "execve(\"qemu-system-x86_64\")",
         errno: Some(Errno::ENOENT),
         evidence: || true,
@@ -442,4 +499,14 @@ fn proc_is_covered() -> bool {
 fn our_id_is_unmapped() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.trim().is_empty()
+}
+
+fn group(file: &str) -> Option<u32> {
+    Some(fs::metadata(file).ok()?.gid())
+}
+
+/// The flags of Intel and of AMD: proc_cpuinfo(5).
+fn cpu_can_virtualise() -> bool {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    info.split_whitespace().any(|flag| flag == "vmx" || flag == "svm")
 }

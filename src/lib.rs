@@ -9,6 +9,7 @@
 //! - [`shell`]: staying inside with a shell
 //! - [`tool`]: running the tools that some lessons look at, with a deadline
 //! - [`guest`]: what a virtual machine is started with: a kernel and a first file system
+//! - [`kvm`]: what linux/kvm.h declares, for kvm-demo
 //! - [`host`]: what an errno means on this host, and what to do about it
 //! - [`probe`]: what this host allows, found by doing it
 //! - [`contents`]: the lessons in the book's order
@@ -31,6 +32,8 @@ pub mod contents;
 pub mod guest;
 #[cfg(target_os = "linux")]
 pub mod host;
+#[cfg(target_os = "linux")]
+pub mod kvm;
 #[cfg(target_os = "linux")]
 pub mod lesson;
 #[cfg(target_os = "linux")]

@@ -1,5 +1,7 @@
 //! What this host allows, found by doing it: each try in a process of its own, which ends.
 
+use std::fs::File;
+
 use nix::errno::Errno;
 use nix::libc;
 use nix::sched::{CloneFlags, unshare};
@@ -8,11 +10,11 @@ use nix::unistd::{ForkResult, fork};
 
 use crate::host::{self, Named as _, Refusal};
 use crate::lesson::Options;
-use crate::{child, guest, mounts, tool, user};
+use crate::{child, guest, kvm, mounts, tool, user};
 
-/// Can this host run a lesson with this source? Looks for the tools that the source names, and for a
-/// kernel if it boots one; tries the namespaces that it names, and a proc mount if it makes one.
-/// Changes nothing here.
+/// Can this host run a lesson with this source? Looks for the tools and the device that the source
+/// names, and for a kernel if it boots one; tries the namespaces that it names, and a proc mount if
+/// it makes one. Changes nothing here.
 pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     host::proc_is_ours()?;
     if source.contains("needs_root()") {
@@ -23,6 +25,10 @@ pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     }
     if source.contains("guest::kernel()") {
         guest::kernel()?;
+    }
+    if source.contains(".open(\"/dev/kvm\")") {
+        kvm::can_run_x86()?;
+        File::options().read(true).write(true).open("/dev/kvm").named("open(\"/dev/kvm\")")?;
     }
     if !source.contains("CLONE_NEW") {
         return Ok(());
