@@ -104,6 +104,23 @@ fn a_missing_or_closed_kernel_is_named() {
     }
 }
 
+#[test]
+fn a_missing_or_closed_kvm_is_named() {
+    let _turn = census::turn();
+    let is_kvm = |name: &String| name == "kvm-demo" && cfg!(target_arch = "x86_64");
+    for lesson in lessons::names().into_iter().filter(is_kvm) {
+        let cases = [(Host::NoKvm, "ENOENT", "KVM"), (Host::ClosedKvm, "EACCES", "root")];
+        for (host, errno, cause) in cases {
+            let output = run(host::run_on(&mut lessons::command(&lesson), host));
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(69), "{host:?}: {said}");
+            assert_eq!(text(&output.stdout), "", "{host:?}: nothing was observed");
+            let call = format!("call    open(\"/dev/kvm\") = -1 {errno}");
+            assert!(said.contains(&call) && said.contains(cause), "{host:?}: {said}");
+        }
+    }
+}
+
 /// The lesson looks, and is not content with a call that says it worked.
 #[test]
 fn a_claim_that_does_not_hold_exits_1() {

@@ -37,6 +37,10 @@ pub enum Host {
     NoKernel,
     /// There is one, for root alone, as on Ubuntu.
     ClosedKernel,
+    /// There is no /dev/kvm.
+    NoKvm,
+    /// The /dev/kvm of another user.
+    ClosedKvm,
     /// The root is an ordinary directory.
     Chroot,
     /// A `/` that is shared, as systemd makes it.
@@ -74,6 +78,12 @@ pub fn run_on(command: &mut Command, host: Host) -> &mut Command {
                 no_kernel()?;
                 fs::write("/boot/vmlinuz-1", "")?;
                 fs::set_permissions("/boot/vmlinuz-1", fs::Permissions::from_mode(0o000))
+            }
+            Host::NoKvm => empty_dev(),
+            Host::ClosedKvm => {
+                empty_dev()?;
+                fs::write("/dev/kvm", "")?;
+                fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0))
             }
             Host::SharedRoot => mount_namespace(MsFlags::MS_SHARED),
             Host::Chroot => plain_chroot(),
@@ -130,6 +140,11 @@ fn no_kernel() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn empty_dev() -> io::Result<()> {
+    mount_namespace(MsFlags::MS_PRIVATE)?;
+    mount_at(Some("tmpfs"), Path::new("/dev"), Some("tmpfs"), MsFlags::empty())
 }
 
 /// Everything of `/` bound into a plain directory, and that made the root. The directory is on a
