@@ -2,11 +2,11 @@
 //! the lesson.
 
 use std::env;
-use std::io::{self, PipeReader, Read as _, Write as _, pipe};
+use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::AsFd as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -31,30 +31,52 @@ pub fn find(program: &str) -> Result<PathBuf, Refusal> {
 pub struct Tool {
     name: String,
     child: Child,
-    input: Option<ChildStdin>,
+    input: Option<PipeWriter>,
+    /// Our copy of the end that it reads. A pipe that nobody could read any more would give us
+    /// SIGPIPE: pipe(7).
+    _its_input: PipeReader,
     output: PipeReader,
     said: String,
+    /// How long we wait for it, each time.
     time: Duration,
+    deadline: Instant,
 }
 
 impl Tool {
-    /// Starts it. It has `time` for each answer, and dies with this process.
+    /// Starts it. Each time that we wait for it, it has `time`. It dies with this process.
     pub fn start(command: &mut Command, time: Duration) -> Result<Self, Refusal> {
         let name = command.get_program().to_string_lossy().into_owned();
         let name = name.rsplit('/').next().unwrap_or_default().to_string();
         let (output, theirs) = pipe().named("pipe2(O_CLOEXEC)")?;
         let also_theirs = theirs.try_clone().named("fcntl(F_DUPFD_CLOEXEC)")?;
-        command.stdin(Stdio::piped()).stdout(theirs).stderr(also_theirs);
-        let parent = getpid();
+        let (its_input, input) = pipe().named("pipe2(O_CLOEXEC)")?;
+        let also_its_input = its_input.try_clone().named("fcntl(F_DUPFD_CLOEXEC)")?;
+        command.stdin(also_its_input).stdout(theirs).stderr(also_theirs);
+        let us = getpid();
+        let dies_with_us = move || {
+            set_pdeathsig(Signal::SIGKILL)?;
+            // If we died before that, the tool has another parent by now. In a new PID namespace
+            // its parent is nobody: 0.
+            let parent = getppid();
+            if parent == us || parent.as_raw() == 0 { Ok(()) } else { Err(Errno::ESRCH.into()) }
+        };
         // SAFETY: between fork and exec it makes two system calls.
-        unsafe { command.pre_exec(move || die_with(parent)) };
+        unsafe { command.pre_exec(dies_with_us) };
         let child = command.spawn();
         // The command holds our copies of the ends that the tool writes to: while they are open
         // there is no end of the file.
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = child.named(format!("execve({name:?})"))?;
-        let input = child.stdin.take();
-        Ok(Self { name, child, input, output, said: String::new(), time })
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = child.named(format!("execve({name:?})"))?;
+        Ok(Self {
+            name,
+            child,
+            input: Some(input),
+            _its_input: its_input,
+            output,
+            said: String::new(),
+            time,
+            deadline: Instant::now() + time,
+        })
     }
 
     /// Its PID.
@@ -64,9 +86,9 @@ impl Tool {
 
     /// Reads on until it has printed this text; gives all that it has printed so far.
     pub fn until(&mut self, text: &str) -> Result<&str, Refusal> {
-        let deadline = Instant::now() + self.time;
+        self.deadline = Instant::now() + self.time;
         while !self.said.contains(text) {
-            if !self.read(deadline)? {
+            if !self.read()? {
                 return Err(Refusal::of_tool(&self.name, "ended early", &self.said));
             }
         }
@@ -84,15 +106,18 @@ impl Tool {
     /// Closes its input and waits for its end. Gives its exit status and all that it has printed.
     pub fn end(mut self) -> Result<(ExitStatus, String), Refusal> {
         self.input = None;
-        let deadline = Instant::now() + self.time;
-        while self.read(deadline)? {}
+        self.deadline = Instant::now() + self.time;
+        while self.read()? {}
         let status = self.child.wait().named("waitpid(2)")?;
+        if status.signal().is_some() {
+            return Err(Refusal::of_tool(&self.name, "killed by a signal", &self.said));
+        }
         Ok((status, std::mem::take(&mut self.said)))
     }
 
     /// Reads what there is. `false` at the end of the file.
-    fn read(&mut self, deadline: Instant) -> Result<bool, Refusal> {
-        let left = deadline.saturating_duration_since(Instant::now());
+    fn read(&mut self) -> Result<bool, Refusal> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
         let time = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
         if poll(&mut fds, time).named("poll(2)")? == 0 {
@@ -103,14 +128,6 @@ impl Tool {
         self.said += &String::from_utf8_lossy(&bytes[..read]).replace('\r', "");
         Ok(read > 0)
     }
-}
-
-/// The new process dies with its parent: PR_SET_PDEATHSIG(2const). If that died before the call, it
-/// has another parent by now, and does not start. (A parent in another PID namespace shows as 0.)
-fn die_with(parent: Pid) -> io::Result<()> {
-    set_pdeathsig(Signal::SIGKILL)?;
-    let is_there = [parent, Pid::from_raw(0)].contains(&getppid());
-    if is_there { Ok(()) } else { Err(Errno::ESRCH.into()) }
 }
 
 impl Drop for Tool {
