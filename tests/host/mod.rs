@@ -83,7 +83,7 @@ pub fn run_on(command: &mut Command, host: Host) -> &mut Command {
             Host::ClosedKvm => {
                 empty_dev()?;
                 fs::write("/dev/kvm", "")?;
-                fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0))
+                fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o000))
             }
             Host::SharedRoot => mount_namespace(MsFlags::MS_SHARED),
             Host::Chroot => plain_chroot(),

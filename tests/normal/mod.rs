@@ -31,6 +31,7 @@ const HOST_MOUNTS: usize = 24;
 /// Kernels and their boots: the host's, then the guest's.
 const RELEASES: [&str; 2] = ["6.12.48", "6.1.0"];
 const BOOTS: [&str; 2] = ["5d1c07e9", "b2f8a634"];
+const QEMU_THREADS: &str = "4";
 
 /// What was seen so far, in this order.
 #[derive(Default)]
@@ -127,6 +128,8 @@ impl Seen {
             _ if call.starts_with("/proc/self/mountinfo: ") => self.peer_groups(result),
             "getpid()" | "getppid()" | "fork()" => self.pids(result),
             _ if call.ends_with("/proc/self\")") => self.pids(result),
+            // qemu starts and ends some as it likes.
+            _ if call.ends_with("/task | wc -l") && result != "1" => QEMU_THREADS.to_string(),
             _ if call.starts_with("clone(") || call.ends_with(" NSpid") => self.pids(result),
             // The time at which a process was made: equal stays equal.
             _ if call.ends_with("/environ") && result.starts_with("WORD=") => {
@@ -135,6 +138,7 @@ impl Seen {
             _ if call.starts_with("NSpid of ") && call.ends_with("first field") => {
                 self.pids(result)
             }
+            _ if call.starts_with("fork(), execve(") => self.pids(result),
             _ if result.ends_with(']') && result.contains(":[") => self.inode(result),
             _ => result.to_string(),
         }
@@ -142,8 +146,8 @@ impl Seen {
 
     /// The PIDs in a call: the numbers behind these.
     fn pids_in_call(&mut self, call: &str) -> String {
-        const MARKS: [&str; 6] =
-            ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t ", " --parent "];
+        const MARKS: [&str; 7] =
+            ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t ", "-P ", " --parent "];
         let mut out = String::new();
         for part in call.split_inclusive(['/', '(', ' ']) {
             let end = match MARKS.iter().any(|mark| out.ends_with(mark)) {
