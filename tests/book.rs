@@ -150,6 +150,41 @@ fn every_claim_of_the_article_has_a_lesson() {
     assert_eq!(covered, (1..=20).collect(), "A1 to A20");
 }
 
+/// The table of LWN's series: each row has a lesson, and claims that this lesson checks.
+#[test]
+fn every_part_of_lwns_series_has_a_lesson() {
+    const PROGRAMS: [&str; 13] = [
+        "demo_uts_namespaces",
+        "ns_exec",
+        "unshare",
+        "pidns_init_sleep",
+        "multi_pidns",
+        "ns_child_exec",
+        "simple_init",
+        "orphan",
+        "ns_run",
+        "demo_userns",
+        "userns_child_exec",
+        "userns_setns_test",
+        "ip netns",
+    ];
+    let page = read("book/src/lwn.md");
+    for program in PROGRAMS {
+        assert!(page.contains(&format!("| `{program}`")), "no row for {program}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| ")).skip(1);
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, _, _, lesson, claims] = cells[..] else { panic!("five columns: {row}") };
+        let lesson = lesson.trim_start_matches('[').split(']').next().unwrap_or_default();
+        assert!(lessons::all().iter().any(|name| name == lesson), "which lesson? {row}");
+        let declared = lessons::claims(lesson);
+        for id in claims.split(", ") {
+            assert!(declared.iter().any(|claim| claim.0 == id), "{lesson} does not check {id}");
+        }
+    }
+}
+
 /// The number of one of the article's claims.
 fn article(id: &str) -> Option<u32> {
     id.strip_prefix('A')?.parse().ok()
