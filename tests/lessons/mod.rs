@@ -50,7 +50,12 @@ pub fn here() -> Vec<String> {
 
 /// Does it make namespaces as an ordinary user, so that a host that forbids them refuses it?
 pub fn makes_namespaces(name: &str) -> bool {
-    !needs_root(name) && source(name).contains("CLONE_NEW")
+    !needs_root(name) && names_flag(name, "CLONE_NEW")
+}
+
+/// Does its source name a flag that begins so?
+pub fn names_flag(name: &str, flag: &str) -> bool {
+    source(name).contains(flag)
 }
 
 /// Is it for root of the host alone?
