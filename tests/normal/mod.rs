@@ -140,16 +140,17 @@ impl Seen {
             }
             _ if call.starts_with("fork(), execve(") => self.pids(result),
             _ if result.ends_with(']') && result.contains(":[") => self.inode(result),
+            _ if call.starts_with("stat -Lc %i /proc/") => self.bare_inodes(call, result),
             _ => result.to_string(),
         }
     }
 
     /// The PIDs in a call: the numbers behind these.
     fn pids_in_call(&mut self, call: &str) -> String {
-        const MARKS: [&str; 7] =
-            ["/proc/", "kill(", "pidfd_open(", "waitpid(", " -t ", "-P ", " --parent "];
+        const MARKS: [&str; 8] =
+            ["/proc/", "{self,", "kill(", "pidfd_open(", "waitpid(", " -t ", "-P ", " --parent "];
         let mut out = String::new();
-        for part in call.split_inclusive(['/', '(', ' ']) {
+        for part in call.split_inclusive(['/', '(', ' ', ',']) {
             let end = match MARKS.iter().any(|mark| out.ends_with(mark)) {
                 true => part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len()),
                 false => 0,
@@ -199,6 +200,16 @@ impl Seen {
             example
         });
         format!("{kind}:[{example}]")
+    }
+
+    /// The same without the kind, which is the name of the link: `4026531838 4026532201`.
+    fn bare_inodes(&mut self, call: &str, result: &str) -> String {
+        let kind = call.rsplit('/').next().unwrap_or_default();
+        let mut bare = |inode| {
+            let link = self.inode(&format!("{kind}:[{inode}]"));
+            link.trim_end_matches(']').rsplit('[').next().unwrap_or_default().to_string()
+        };
+        result.split(' ').map(&mut bare).collect::<Vec<_>>().join(" ")
     }
 
     fn known_word(&self, word: &str) -> String {
