@@ -173,6 +173,13 @@ const ROWS: &[Row] = &[
         cure: "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
     },
     Row {
+        call: "/proc/self/uid_map",
+        errno: Some(Errno::EPERM),
+        evidence: || geteuid().is_root(),
+        cause: "this root lacks CAP_SETFCAP, and so may not map itself (since Linux 5.12)",
+        cure: "run it as an ordinary user",
+    },
+    Row {
         call: "CLONE_NEWUSER",
         errno: Some(Errno::ENOSPC),
         evidence: || setting("user/max_user_namespaces") == Some(0),
