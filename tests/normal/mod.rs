@@ -1,7 +1,7 @@
-//! The one renderer of what varies between two runs: host PIDs, inodes, the host's name, the name
-//! of its init, the numbers of its processes, mounts and peer groups. Each by its label, in order
-//! of first sight: equal stays equal, different stays different, and what a lesson teaches (PID 1,
-//! ESRCH, the name `container`) stays as it is.
+//! The one renderer of what varies between two runs: host PIDs, inodes, the user who runs it, the
+//! host's name, the name of its init, the numbers of its processes, mounts and peer groups. Each by
+//! its label, in order of first sight: equal stays equal, different stays different, and what a
+//! lesson teaches (PID 1, ESRCH, the name `container`) stays as it is.
 
 #![allow(dead_code)] // each test file uses its own part
 
@@ -25,6 +25,9 @@ const HOST_INODES: [(&str, usize); 8] = [
 const FIRST_NEW_INODE: usize = 4026532201;
 const FIRST_WORD: usize = 530117725;
 const HOST_NAME: &str = "laptop";
+/// The reader, and somebody else.
+const UID: &str = "1000";
+const OTHER_UID: &str = "1001";
 const HOST_INIT: &str = "systemd";
 const HOST_PROCESSES: &str = "93";
 const HOST_MOUNTS: usize = 24;
@@ -42,6 +45,8 @@ struct Seen {
     inodes: Vec<(String, String, usize)>,
     mount_counts: Vec<String>,
     peer_groups: Vec<String>,
+    /// Who runs the lesson: what getuid() gave outside.
+    uid: Option<String>,
     host_name: Option<String>,
     host_init: Option<String>,
     boots: Vec<String>,
@@ -96,7 +101,13 @@ impl Seen {
             return line.to_string();
         }
         let call = call[who.len()..].trim_end();
-        let result = if call == "cut -d- -f1 /proc/sys/kernel/osrelease" {
+        if let Some((call, result)) = self.id_map(call, result) {
+            return format!("{who}{call:<47} = {result}");
+        }
+        let is_uid = call == "getuid()" || call.ends_with(": st_uid") || call.ends_with(": Uid");
+        let result = if is_uid && who.starts_with("outside") {
+            self.uids(result)
+        } else if call == "cut -d- -f1 /proc/sys/kernel/osrelease" {
             // Two kernels of one distribution may well be of one release.
             RELEASES[usize::from(who.starts_with("guest"))].to_string()
         } else {
@@ -210,6 +221,24 @@ impl Seen {
             link.trim_end_matches(']').rsplit('[').next().unwrap_or_default().to_string()
         };
         result.split(' ').map(&mut bare).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The user outside, in each field. Inside it is 65534 or 0: the fact, not the accident.
+    fn uids(&mut self, result: &str) -> String {
+        let uid = self.uid.get_or_insert_with(|| result.to_string());
+        let ids = result.split(' ').map(|id| if id == uid { UID } else { id });
+        ids.collect::<Vec<_>>().join(" ")
+    }
+
+    /// A map names the user outside, or somebody else, and write(2) gives its length.
+    fn id_map(&self, call: &str, result: &str) -> Option<(String, String)> {
+        let (file, map) = call.strip_suffix("\")")?.split_once("id_map\", \"")?;
+        let [inside, outside, count] = map.split(' ').collect::<Vec<_>>()[..] else { return None };
+        let is_other = file.ends_with('u') && self.uid.as_ref().is_some_and(|uid| uid != outside);
+        let shown = format!("{inside} {} {count}", if is_other { OTHER_UID } else { UID });
+        let written = result == map.len().to_string();
+        let result = if written { shown.len().to_string() } else { result.to_string() };
+        Some((format!("{file}id_map\", \"{shown}\")"), result))
     }
 
     fn known_word(&self, word: &str) -> String {
