@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork, gethostname, sethostname};
 use workbook::child;
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
-use workbook::transcript::{Transcript, result};
+use workbook::transcript::{Transcript, result, value};
 use workbook::{mounts, user};
 
 const LESSON: Lesson = Lesson {
@@ -147,8 +147,7 @@ fn visit(t: &mut Transcript, fd: &str, path: &str) -> Result<String, Refusal> {
             let file = File::open(path).named(format!("open({path:?})"))?;
             let name = setns(file, CloneFlags::CLONE_NEWUTS).and_then(|()| gethostname());
             let call = format!("setns({fd}, CLONE_NEWUTS); gethostname()");
-            let failed = |errno| format!("-1 {errno:?}");
-            outside.tell(call, name.map_or_else(failed, |name| name.to_string_lossy().into()));
+            outside.tell(call, value(name.map(|name| name.to_string_lossy().into_owned())));
             Ok(())
         }),
         ForkResult::Parent { child } => visitor.start(child, to_outside),

@@ -16,7 +16,7 @@ use nix::unistd::{ForkResult, Pid, Uid, fchown, fork, getegid, geteuid, getuid, 
 use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
-use workbook::transcript::{Transcript, result};
+use workbook::transcript::{Transcript, result, value};
 
 const LESSON: Lesson = Lesson {
     name: env!("CARGO_BIN_NAME"),
@@ -120,8 +120,7 @@ fn inside(outside: &mut Outside, file: impl AsFd) -> Result<(), Refusal> {
 fn put(outside: &mut Outside, file: &str, text: &str) -> Result<(), Refusal> {
     let open = File::options().write(true).open(file).named(format!("open({file:?})"))?;
     let written = write(&open, text.as_bytes());
-    let shown = written.map_or_else(|errno| format!("-1 {errno:?}"), |bytes| bytes.to_string());
-    outside.tell(format!("write({file:?}, {text:?})"), shown);
+    outside.tell(format!("write({file:?}, {text:?})"), value(written));
     written.map(drop).named(format!("write({file:?})"))
 }
 

@@ -214,3 +214,11 @@ pub fn result(result: nix::Result<()>) -> String {
         Err(errno) => format!("-1 {errno:?}"),
     }
 }
+
+/// The same for a call that gives something: that, or `-1` and the name of the errno.
+pub fn value(result: nix::Result<impl Display>) -> String {
+    match result {
+        Ok(value) => value.to_string(),
+        Err(errno) => format!("-1 {errno:?}"),
+    }
+}

@@ -7,7 +7,7 @@
 use std::fs;
 
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::{Gid, Uid, getegid, geteuid};
 
 use crate::host::{self, Named as _, Refusal};
 use crate::transcript::Transcript;
@@ -41,7 +41,11 @@ pub fn enter_namespace() -> Result<(), Refusal> {
     let uid = geteuid(); // read before: inside, until there is a map, we are 65534
     let gid = getegid();
     unshare(CloneFlags::CLONE_NEWUSER).named("unshare(CLONE_NEWUSER)")?;
+    map_to_root(uid, gid)
+}
 
+/// Inside a new user namespace: makes this user and this group, who are ours outside, root.
+pub fn map_to_root(uid: Uid, gid: Gid) -> Result<(), Refusal> {
     // Since Linux 3.19 the group map is refused with EPERM until setgroups(2) is given up.
     write("/proc/self/setgroups", "deny")?;
     write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
