@@ -208,6 +208,13 @@ const ROWS: &[Row] = &[
         cure: "sudo sysctl -w user.max_uts_namespaces=10000",
     },
     Row {
+        call: "CLONE_NEWTIME",
+        errno: Some(Errno::ENOSPC),
+        evidence: || setting("user/max_time_namespaces") == Some(0),
+        cause: "user.max_time_namespaces is 0: nobody may make a time namespace here",
+        cure: "sudo sysctl -w user.max_time_namespaces=10000",
+    },
+    Row {
         call: "CLONE_NEW",
         errno: Some(Errno::ENOSPC),
         evidence: || true,
@@ -381,6 +388,13 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "a Linux security module forbids it",
         cure: "ask who administers this host: its log names the rule (sudo dmesg)",
+    },
+    Row {
+        call: "CLONE_NEWTIME",
+        errno: Some(Errno::EINVAL),
+        evidence: || true,
+        cause: "this kernel has no time namespaces (since Linux 5.6, option CONFIG_TIME_NS)",
+        cure: "use a distribution's kernel of 5.6 or newer; WSL2's may lack the option",
     },
     Row {
         call: "CLONE_NEW",

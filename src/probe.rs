@@ -51,19 +51,26 @@ pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     inside.leave_quietly()
 }
 
+/// nix has no name for it, so a lesson takes it from libc.
+const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
+
 /// The namespaces that a lesson's source names: its `CloneFlags::CLONE_NEW...`.
 fn namespaces(source: &str) -> CloneFlags {
-    let code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let flags = code.flat_map(|line| line.split("CloneFlags::").skip(1));
-    flags
+    let mut code = source.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let flags = code.clone().flat_map(|line| line.split("CloneFlags::").skip(1));
+    let mut flags: CloneFlags = flags
         .map(|text| text.split(|c: char| !c.is_ascii_uppercase() && c != '_').next())
         .filter_map(|flag| CloneFlags::from_name(flag.unwrap_or_default()))
-        .collect()
+        .collect();
+    flags.set(NEWTIME, code.any(|line| line.contains("libc::CLONE_NEWTIME")));
+    flags
 }
 
 /// The flags as strace(1) shows them.
 fn name(flags: CloneFlags) -> String {
-    flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join("|")
+    let names = flags.iter_names().map(|(name, _)| name);
+    let time = flags.contains(NEWTIME).then_some("CLONE_NEWTIME");
+    names.chain(time).collect::<Vec<_>>().join("|")
 }
 
 /// Only a process of a PID namespace of ours can mount a proc: after unshare(2) that is our next
