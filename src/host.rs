@@ -215,6 +215,20 @@ const ROWS: &[Row] = &[
         cure: "sudo sysctl -w user.max_time_namespaces=10000",
     },
     Row {
+        call: "CLONE_NEWIPC",
+        errno: Some(Errno::ENOSPC),
+        evidence: || setting("user/max_ipc_namespaces") == Some(0),
+        cause: "user.max_ipc_namespaces is 0: nobody may make an IPC namespace here",
+        cure: "sudo sysctl -w user.max_ipc_namespaces=10000",
+    },
+    Row {
+        call: "CLONE_NEWNET",
+        errno: Some(Errno::ENOSPC),
+        evidence: || setting("user/max_net_namespaces") == Some(0),
+        cause: "user.max_net_namespaces is 0: nobody may make a network namespace here",
+        cure: "sudo sysctl -w user.max_net_namespaces=10000",
+    },
+    Row {
         call: "CLONE_NEW",
         errno: Some(Errno::ENOSPC),
         evidence: || true,
