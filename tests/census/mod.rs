@@ -47,6 +47,17 @@ impl Census {
         }
         facts.extend(text("/proc/self/mountinfo").lines().map(|mount| format!("mount {mount}")));
         facts.extend(namespaces(getpid()));
+        // What outlives its maker, or is the whole host's: ipc-demo's key 42 and names, veth-demo's
+        // interfaces.
+        let queues = text("/proc/sysvipc/msg");
+        let queues = queues.lines().filter(|line| line.trim_start().starts_with("42 "));
+        facts.extend(queues.map(|queue| format!("queue {queue}")));
+        let objects = ["/dev/mqueue/queue", "/dev/shm/memory"].into_iter().map(Path::new);
+        facts.extend(objects.filter(|f| f.exists()).map(|f| format!("file {}", f.display())));
+        let network = text("/proc/net/dev");
+        let names = network.lines().filter_map(|line| line.trim_start().split_once(':'));
+        let names = names.map(|(name, _)| name).filter(|name| ["br0", "vA", "vB"].contains(name));
+        facts.extend(names.map(|name| format!("interface {name}")));
         let temporary = entries(env::temp_dir()).filter(|file| is_ours(file));
         let files = temporary.chain(entries(folder));
         facts.extend(files.map(|file| format!("file {}", file.display())));
