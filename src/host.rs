@@ -390,6 +390,13 @@ const ROWS: &[Row] = &[
         cure: "start the container with `docker run --privileged`, or use a virtual machine",
     },
     Row {
+        call: "mount(\"sysfs\"",
+        errno: Some(Errno::EPERM),
+        evidence: || true,
+        cause: "/sys is read-only or partly covered here, as in Docker, and must stay so",
+        cure: "start the container with `docker run --privileged`, or use a virtual machine",
+    },
+    Row {
         call: "CLONE_NEW",
         errno: Some(Errno::EPERM),
         evidence: || true,

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -13,8 +14,8 @@ use crate::lesson::Options;
 use crate::{child, guest, kvm, mounts, tool, user};
 
 /// Can this host run a lesson with this source? Looks for the tools and the device that the source
-/// names, and for a kernel if it boots one; tries the namespaces that it names, and a proc mount if
-/// it makes one. Changes nothing here.
+/// names, and for a kernel if it boots one; tries the namespaces that it names, and a mount of sysfs
+/// or proc if it makes one. Changes nothing here.
 pub fn try_lesson(source: &str) -> Result<(), Refusal> {
     host::proc_is_ours()?;
     if source.contains("needs_root()") {
@@ -34,6 +35,7 @@ pub fn try_lesson(source: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     let flags = namespaces(source);
+    let mounts_sysfs = source.contains("mount(Some(\"sysfs\")");
     let mounts_proc = ["mount(Some(\"proc\")", "mount_proc()"].iter().any(|s| source.contains(s));
 
     let (mut inside, mut outside) = child::ends_for("inside", "workbook", Options::default())?;
@@ -44,6 +46,9 @@ pub fn try_lesson(source: &str) -> Result<(), Refusal> {
                 user::enter_namespace()?;
             }
             unshare(flags).named(format!("unshare({})", name(flags)))?;
+            if mounts_sysfs {
+                mount_sysfs()?;
+            }
             if mounts_proc { mount_proc() } else { Ok(()) }
         }),
         ForkResult::Parent { child } => inside.start(child, outside),
@@ -71,6 +76,13 @@ fn name(flags: CloneFlags) -> String {
     let names = flags.iter_names().map(|(name, _)| name);
     let time = flags.contains(NEWTIME).then_some("CLONE_NEWTIME");
     names.chain(time).collect::<Vec<_>>().join("|")
+}
+
+/// In the mount namespace that a lesson which mounts a sysfs has.
+fn mount_sysfs() -> Result<(), Refusal> {
+    mounts::make_private().named(mounts::MAKE_PRIVATE)?;
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>)
+        .named("mount(\"sysfs\", \"/sys\", \"sysfs\", 0, NULL)")
 }
 
 /// Only a process of a PID namespace of ours can mount a proc: after unshare(2) that is our next
