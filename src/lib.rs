@@ -6,6 +6,7 @@
 //! - [`user`]: the user namespace that an ordinary user needs before any other
 //! - [`proc`]: what `/proc` says about a process and its namespaces
 //! - [`mounts`]: mounts that stay inside
+//! - [`netlink`]: messages that make and change network interfaces
 //! - [`shell`]: staying inside with a shell
 //! - [`tool`]: running the tools that some lessons look at, with a deadline
 //! - [`guest`]: what a virtual machine is started with: a kernel and a first file system
@@ -38,6 +39,8 @@ pub mod kvm;
 pub mod lesson;
 #[cfg(target_os = "linux")]
 pub mod mounts;
+#[cfg(target_os = "linux")]
+pub mod netlink;
 #[cfg(target_os = "linux")]
 pub mod probe;
 #[cfg(target_os = "linux")]
