@@ -21,7 +21,7 @@ use nix::libc;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 use crate::host::{Named as _, Refusal};
 use crate::lesson::Options;
@@ -62,6 +62,24 @@ pub fn ends(t: &Transcript) -> Result<(Inside, Outside), Refusal> {
 /// The same for a process with a name of its own, such as `A`: at most seven letters.
 pub fn ends_of(who: &'static str, t: &Transcript) -> Result<(Inside, Outside), Refusal> {
     ends_for(who, t.lesson(), t.options().clone())
+}
+
+/// Forks a process with such a name, and lets it go on with its life: the lines that uts-demo shows.
+/// For lessons with two processes inside.
+pub fn fork_named(
+    who: &'static str,
+    life: fn(&mut Outside) -> Result<(), Refusal>,
+    t: &Transcript,
+) -> Result<(Inside, Pid), Refusal> {
+    let (mut inside, mut outside) = ends_of(who, t)?;
+    // SAFETY: a lesson has one thread, so the child may do whatever we may.
+    match unsafe { fork() }.named("fork()")? {
+        ForkResult::Child => outside.live(life),
+        ForkResult::Parent { child } => {
+            inside.start(child, outside);
+            Ok((inside, child))
+        }
+    }
 }
 
 pub(crate) fn ends_for(
