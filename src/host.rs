@@ -425,6 +425,13 @@ const ROWS: &[Row] = &[
         cure: "use a distribution's kernel",
     },
     Row {
+        call: "RTM_NEWLINK",
+        errno: Some(Errno::EOPNOTSUPP),
+        evidence: || true,
+        cause: "this kernel has no bridge or no veth, or cannot load these modules here",
+        cure: "sudo modprobe --all bridge veth   (on the host, if this is a container)",
+    },
+    Row {
         call: "fork",
         errno: Some(Errno::EAGAIN),
         evidence: || true,
