@@ -159,6 +159,13 @@ const ROWS: &[Row] = &[
         cure: "mount -t proc proc /proc   in this namespace, then again",
     },
     Row {
+        call: "open(\"/proc/1/",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "/proc hides the processes of others: it is mounted with hidepid",
+        cure: "run it as root",
+    },
+    Row {
         call: "/proc/self/",
         errno: Some(Errno::EROFS),
         evidence: || true,
