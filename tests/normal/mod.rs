@@ -35,6 +35,11 @@ const HOST_MOUNTS: usize = 24;
 const RELEASES: [&str; 2] = ["6.12.48", "6.1.0"];
 const BOOTS: [&str; 2] = ["5d1c07e9", "b2f8a634"];
 const QEMU_THREADS: &str = "4";
+/// A session of systemd, and its init; v2, so hierarchy 0 without a name.
+const OUR_CGROUP: &str = "/user.slice/me.scope";
+const INIT_CGROUP: &str = "/init.scope";
+const HIERARCHY: &str = "cgroup: 0::";
+const MOUNT_CGROUP: &str = "mount(\"none\", \"/sys/fs/cgroup\", \"cgroup2\", 0, NULL)";
 
 /// What was seen so far, in this order.
 #[derive(Default)]
@@ -50,6 +55,8 @@ struct Seen {
     host_name: Option<String>,
     host_init: Option<String>,
     boots: Vec<String>,
+    our_cgroup: Option<String>,
+    init_cgroup: Option<String>,
 }
 
 /// A transcript with example values.
@@ -100,7 +107,7 @@ impl Seen {
         if !is_observation {
             return line.to_string();
         }
-        let call = call[who.len()..].trim_end();
+        let call = &*one_hierarchy(call[who.len()..].trim_end());
         if let Some((call, result)) = self.id_map(call, result) {
             return format!("{who}{call:<47} = {result}");
         }
@@ -133,6 +140,11 @@ impl Seen {
             }
             // Between two looks at the host's list a process may come or go: only 1 means much.
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
+            _ if call.ends_with(HIERARCHY)
+                || call.contains("mountinfo: root of /sys/fs/cgroup") =>
+            {
+                self.cgroup(call.starts_with("/proc/1/"), result)
+            }
             "wc -l < /proc/self/mountinfo" => {
                 (HOST_MOUNTS + nth(&mut self.mount_counts, result)).to_string()
             }
@@ -241,6 +253,26 @@ impl Seen {
         Some((format!("{file}id_map\", \"{shown}\")"), result))
     }
 
+    /// `/` stays, and so do paths that climb out, if they are what one sees from our cgroup.
+    fn cgroup(&mut self, of_init: bool, path: &str) -> String {
+        match (&self.our_cgroup, &self.init_cgroup) {
+            (Some(ours), Some(inits)) if of_init && path == seen_from(ours, inits) => {
+                seen_from(OUR_CGROUP, INIT_CGROUP)
+            }
+            (Some(_), Some(inits)) if of_init && path == inits => INIT_CGROUP.to_string(),
+            (Some(ours), _) if !of_init && path == ours => OUR_CGROUP.to_string(),
+            (Some(_), None) if of_init => {
+                self.init_cgroup = Some(path.to_string());
+                INIT_CGROUP.to_string()
+            }
+            (None, _) if !of_init && path != "/" => {
+                self.our_cgroup = Some(path.to_string());
+                OUR_CGROUP.to_string()
+            }
+            _ => path.to_string(),
+        }
+    }
+
     fn known_word(&self, word: &str) -> String {
         let is = |known: &Option<String>| known.as_deref() == Some(word);
         match word {
@@ -251,6 +283,26 @@ impl Seen {
         }
         .to_string()
     }
+}
+
+/// Hosts have their cgroups in v2 or in one of v1's hierarchies, which has a number and a name.
+fn one_hierarchy(call: &str) -> String {
+    match call.split_once("cgroup: ") {
+        Some((file, key)) if key.ends_with(':') => format!("{file}{HIERARCHY}"),
+        _ if call.starts_with("mount(\"none\", \"/sys/fs/cgroup\", ") => MOUNT_CGROUP.to_string(),
+        _ => call.to_string(),
+    }
+}
+
+/// A cgroup as its path is shown in a cgroup namespace whose root is `root`.
+fn seen_from(root: &str, cgroup: &str) -> String {
+    let parts = |path: &str| -> Vec<String> {
+        path.split('/').filter(|part| !part.is_empty()).map(String::from).collect()
+    };
+    let (root, cgroup) = (parts(root), parts(cgroup));
+    let common = root.iter().zip(&cgroup).take_while(|(a, b)| a == b).count();
+    let down = cgroup[common..].iter().map(|part| format!("/{part}"));
+    "/..".repeat(root.len() - common) + &down.collect::<String>()
 }
 
 fn nth(seen: &mut Vec<String>, value: &str) -> usize {
