@@ -91,10 +91,9 @@ impl Refusal {
     /// The refusal in a line from inside, without its `!`.
     pub(crate) fn received(line: &str) -> Self {
         let mut parts = line.splitn(3, '\t').map(str::to_string);
-        let call = parts.next().unwrap_or_default();
-        let errno = parts.next().and_then(|errno| errno.parse().ok()).filter(|errno| *errno != 0);
-        let result = parts.next().unwrap_or_default();
-        Self { call, errno: errno.map(Errno::from_raw), result }
+        let mut part = || parts.next().unwrap_or_default();
+        let (call, errno, result) = (part(), part().parse().unwrap_or(0), part());
+        Self { call, errno: (errno != 0).then(|| Errno::from_raw(errno)), result }
     }
 
     /// Tells the reader, on standard error. Where that cannot be written there is nobody to tell.
@@ -157,6 +156,27 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this /proc was mounted in another PID namespace than ours (see ps-demo)",
         cure: "mount -t proc proc /proc   in this namespace, then again",
+    },
+    Row {
+        call: "execve(\"lxc-",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "LXC is not installed",
+        cure: "sudo apt-get install --no-install-recommends lxc busybox-static",
+    },
+    Row {
+        call: "execve(\"busybox\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "busybox, all the programs of a small container in one file, is not installed",
+        cure: "sudo apt-get install busybox-static",
+    },
+    Row {
+        call: "lxc-",
+        errno: None,
+        evidence: || true,
+        cause: "LXC is installed and could not do it on this host",
+        cure: "see whether LXC works without the workbook: lxc-checkconfig",
     },
     Row {
         call: "open(\"/proc/1/",

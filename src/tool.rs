@@ -115,6 +115,15 @@ impl Tool {
         Ok((status, std::mem::take(&mut self.said)))
     }
 
+    /// Waits for its end, which must be a success. Gives all that it has printed.
+    pub fn succeed(self) -> Result<String, Refusal> {
+        let name = self.name.clone();
+        match self.end()? {
+            (status, said) if status.success() => Ok(said),
+            (status, said) => Err(Refusal::of_tool(&name, &status.to_string(), &said)),
+        }
+    }
+
     /// Reads what there is. `false` at the end of the file.
     fn read(&mut self) -> Result<bool, Refusal> {
         let left = self.deadline.saturating_duration_since(Instant::now());
