@@ -1,6 +1,7 @@
 //! What `/proc` says about a process. The lessons that come first read these files themselves:
 //! visible-demo, namespaces-demo, pid-demo.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{read_dir, read_to_string};
 
@@ -50,4 +51,15 @@ pub fn children(parent: impl Display) -> Result<Vec<u32>, Refusal> {
         status.is_ok_and(|status| status.lines().any(|other| other == line)) // or it has ended
     };
     Ok(pids()?.into_iter().filter(is_child).collect())
+}
+
+/// The processes in a PID namespace, as [`namespace`] names it: to each PID there, the PID here.
+/// Those that we may not look into are left out.
+pub fn pids_in(pid_namespace: &str) -> Result<BTreeMap<u32, u32>, Refusal> {
+    let is_there = |pid: &u32| namespace(pid, "pid").is_ok_and(|its| its == pid_namespace);
+    let pids_there = pids()?.into_iter().filter(is_there).filter_map(|pid| {
+        let there = nspid(pid).ok()?.rsplit(' ').next()?.parse().ok()?;
+        Some((there, pid))
+    });
+    Ok(pids_there.collect())
 }
