@@ -449,8 +449,10 @@ fn ten_copies_at_once_do_not_disturb_each_other() {
         for output in turn.run_all(copies, &format!("ten times {lesson} as {user:?}"), |_| {}) {
             assert_eq!(output.status.code(), Some(0), "{lesson}: {output:?}");
             let said = String::from_utf8_lossy(&output.stdout);
-            let hold = said.lines().filter(|line| line.starts_with("holds  ")).count();
-            assert_eq!(hold, lessons::claims(&lesson).len(), "{lesson}: {said}");
+            // What this host cannot check stays open, however many run.
+            let fine = |line: &&str| line.starts_with("holds  ") || line.starts_with("open   ");
+            let claims = lessons::claims(&lesson).len();
+            assert_eq!(said.lines().filter(fine).count(), claims, "{lesson}: {said}");
         }
     }
 }

@@ -140,6 +140,7 @@ impl Seen {
             }
             // Between two looks at the host's list a process may come or go: only 1 means much.
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
+            _ if call.ends_with(": Name, NSpid (first, last)") => self.pids(result),
             _ if call.ends_with(HIERARCHY)
                 || call.contains("mountinfo: root of /sys/fs/cgroup") =>
             {
