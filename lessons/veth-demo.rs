@@ -2,6 +2,7 @@
 //!
 //! veth(4); network_namespaces(7); rtnetlink(7): RTM_NEWLINK, RTM_NEWADDR, RTM_SETLINK.
 
+use std::fs;
 use std::io::read_to_string;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
@@ -116,6 +117,8 @@ fn get_eth0(outside: &mut Outside, last: u8) -> Result<(), Refusal> {
     outside.wait(); // for the cable
     outside.did(&format!("RTM_NEWADDR(eth0, 10.0.0.{last}/24)"), new_address("eth0", last))?;
     let up = Message::link(RTM_SETLINK, IFF_UP).text(IFLA_IFNAME, "eth0").send();
+    // An ARP request that comes too early is lost. Ask again soon, and not in a second: arp(7).
+    let _ = fs::write("/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms", "10"); // refused: it is a second
     outside.did("RTM_SETLINK(eth0, IFF_UP)", up)
 }
 
