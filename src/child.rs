@@ -180,7 +180,8 @@ impl Inside {
     fn wait_for_its_end(&mut self) {
         if let Some(pid) = self.pid.take() {
             self.send(END);
-            while waitpid(pid, None) == Err(Errno::EINTR) {}
+            // __WALL: also for a child that clone(2) gave another exit signal than SIGCHLD.
+            while waitpid(pid, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
         }
     }
 }

@@ -17,6 +17,24 @@ pub fn namespace(process: impl Display, kind: &str) -> Result<String, Refusal> {
     Ok(target.display().to_string())
 }
 
+/// The namespaces that a process is in, one of each kind that this kernel has. The two links that
+/// say where its next children will be are left out.
+pub fn namespaces(process: impl Display) -> Result<Vec<String>, Refusal> {
+    let folder = format!("/proc/{process}/ns");
+    let links = read_dir(&folder).named(format!("open({folder:?})"))?;
+    let names = links.filter_map(|link| link.ok()?.file_name().into_string().ok());
+    let mut kinds: Vec<_> = names.filter(|name| !name.ends_with("_for_children")).collect();
+    kinds.sort();
+    kinds.iter().map(|kind| namespace(&process, kind)).collect()
+}
+
+/// The kinds in which these namespaces are not among those, such as `ipc pid uts`.
+pub fn unlike(these: &[String], those: &[String]) -> String {
+    let new = these.iter().filter(|namespace| !those.contains(namespace));
+    let kinds: Vec<_> = new.filter_map(|namespace| namespace.split(':').next()).collect();
+    if kinds.is_empty() { "none".to_string() } else { kinds.join(" ") }
+}
+
 /// The PIDs of a process, from the namespace that this `/proc` belongs to down to the process's
 /// own, such as `48213 1`: proc_pid_status(5), `NSpid`, since Linux 4.1.
 pub fn nspid(process: impl Display) -> Result<String, Refusal> {
