@@ -156,6 +156,7 @@ impl Seen {
             _ if call.ends_with("/task | wc -l") && result != "1" => QEMU_THREADS.to_string(),
             _ if call.starts_with("clone") && !call.contains("set_tid") => self.pids(result),
             _ if call.ends_with(" NSpid") => self.pids(result),
+            _ if call.ends_with("& echo $!") => self.pids(result),
             // The time at which a process was made: equal stays equal.
             _ if call.ends_with("/environ") && result.starts_with("WORD=") => {
                 format!("WORD={}", FIRST_WORD + nth(&mut self.words, result))
