@@ -48,8 +48,8 @@ fn veth_demo(t: &mut Transcript) -> Result<(), Refusal> {
     user::namespace_unless_root(t)?; // unshare(CLONE_NEWUSER), as in uts-demo
     // Outside plays the host, in a network of its own: your host's interfaces are not in it.
     t.did("unshare(CLONE_NEWNET)", unshare(CloneFlags::CLONE_NEWNET))?;
-    let (mut from_a, a) = child::fork_named("A", life_of_a, t)?;
-    let (mut from_b, b) = child::fork_named("B", life_of_b, t)?;
+    let (a, mut from_a) = child::forked("A", t, life_of_a)?;
+    let (b, mut from_b) = child::forked("B", t, life_of_b)?;
     let ([_unshare], [_unshare_too]) = (from_a.hear(t)?, from_b.hear(t)?);
     t.did("RTM_NEWLINK(vA, veth, IFF_UP; peer eth0, A)", new_veth("vA", a))?;
     t.did("RTM_NEWLINK(vB, veth, IFF_UP; peer eth0, B)", new_veth("vB", b))?;

@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd as _, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::sched::{CloneFlags, clone};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
@@ -64,22 +65,42 @@ pub fn ends_of(who: &'static str, t: &Transcript) -> Result<(Inside, Outside), R
     ends_for(who, t.lesson(), t.options().clone())
 }
 
-/// Forks a process with such a name, and lets it go on with its life: the lines that uts-demo shows.
-/// For lessons with two processes inside.
-pub fn fork_named(
+/// fork(2), and the child lives this life under this name. The lessons that come first do it
+/// themselves: uts-demo.
+pub fn forked(
     who: &'static str,
-    life: fn(&mut Outside) -> Result<(), Refusal>,
     t: &Transcript,
-) -> Result<(Inside, Pid), Refusal> {
-    let (mut inside, mut outside) = ends_of(who, t)?;
+    life: impl FnOnce(&mut Outside) -> Result<(), Refusal>,
+) -> Result<(Pid, Inside), Refusal> {
+    let (mut from_it, mut to_outside) = ends_of(who, t)?;
     // SAFETY: a lesson has one thread, so the child may do whatever we may.
     match unsafe { fork() }.named("fork()")? {
-        ForkResult::Child => outside.live(life),
+        ForkResult::Child => to_outside.live(life),
         ForkResult::Parent { child } => {
-            inside.start(child, outside);
-            Ok((inside, child))
+            from_it.start(child, to_outside);
+            Ok((child, from_it))
         }
     }
+}
+
+/// clone(2) with these flags and SIGCHLD, and the child lives this life under this name. The lessons
+/// that come first do it themselves: visible-demo, pid-demo, clone-demo.
+pub fn cloned(
+    who: &'static str,
+    flags: CloneFlags,
+    t: &mut Transcript,
+    life: impl Fn(&mut Outside) -> Result<(), Refusal>,
+) -> Result<(Pid, Inside), Refusal> {
+    let names: String = flags.iter_names().map(|(name, _)| format!("{name}|")).collect();
+    let call = format!("clone({names}SIGCHLD)");
+    let (mut from_it, mut to_outside) = ends_of(who, t)?;
+    let mut stack = vec![0; 256 * 1024];
+    let process = Box::new(|| to_outside.live(&life));
+    // SAFETY: a lesson has one thread, so the child may do whatever we may.
+    let pid = unsafe { clone(process, &mut stack, flags, Some(libc::SIGCHLD)) }.named(&*call)?;
+    t.outside(call, pid);
+    from_it.start(pid, to_outside);
+    Ok((pid, from_it))
 }
 
 pub(crate) fn ends_for(

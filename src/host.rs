@@ -459,6 +459,13 @@ const ROWS: &[Row] = &[
         cure: "sudo modprobe --all bridge veth   (on the host, if this is a container)",
     },
     Row {
+        call: "setns(pidfd_open(",
+        errno: Some(Errno::EINVAL),
+        evidence: || true,
+        cause: "this kernel's setns(2) takes no pidfd: Linux 5.8 does",
+        cure: "use a newer kernel",
+    },
+    Row {
         call: "fork",
         errno: Some(Errno::EAGAIN),
         evidence: || true,
