@@ -26,11 +26,11 @@ const LESSON: Lesson = Lesson {
     claims: &[
         ("A14", "unshare(2) moves its caller to several new namespaces at once."),
         ("uns-1", "A new PID namespace is for the next child, not for the caller."),
-        ("uns-2", "So is a new time namespace."),
+        ("uns-2", "A new time namespace is for the next child, too."),
         ("uns-3", "Before that child there is no PID namespace to see: ENOENT."),
         ("uns-4", "To ask for a PID namespace twice is EINVAL."),
         ("uns-5", "To ask for a user namespace with a second thread is EINVAL, too."),
-        ("A15", "What unshare(1) runs is where the call has put this process."),
+        ("A15", "unshare(1) runs a program where the same call takes its caller."),
     ],
     shell: false,
     controls: &[Control { name: "thread", what: "the child has one thread", breaks: &["uns-5"] }],
