@@ -3,6 +3,7 @@
 //! setns(2), pidfd_open(2), nsenter(1); user_namespaces(7), pid_namespaces(7).
 
 use std::fmt::Display;
+use std::io::{Write as _, pipe, read_to_string};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::process::ExitCode;
 
@@ -11,7 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
-use nix::sys::wait::waitpid;
+use nix::sys::wait::wait;
 use nix::unistd::{ForkResult, Pid, fork, gethostname, getpid, sethostname};
 use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
@@ -46,26 +47,28 @@ fn setns_demo(t: &mut Transcript) -> Result<(), Refusal> {
     user::namespace_unless_root(t)?;
     let flags = CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID;
     let (a, mut from_a) = child::cloned("A", flags, t, |outside| {
-        outside.did("sethostname(\"container\")", sethostname("container"))
+        outside.did("sethostname(\"container\")", sethostname("container"))?;
+        outside.wait();
+        outside.tell("getpid()", getpid());
+        Ok(())
     })?;
-    let [_sethostname] = from_a.hear(t)?; // A goes on until the end
-
+    let [_sethostname] = from_a.hear(t)?;
     let (_, mut from_inside) = child::forked("inside", t, |outside| inside(outside, a))?;
     let [_capset, early] = from_inside.hear(t)?;
     if !t.without("user") {
         let [_setns_user] = from_inside.hear(t)?;
     }
-    let [again, by_pidfd, name, pid, _fork] = from_inside.hear(t)?;
-    from_inside.go_on();
-    let [pid_of_child] = from_inside.hear(t)?;
+    let [again, by_pidfd, name, pid, _fork, pid_of_child] = from_inside.hear(t)?;
     let (_, mut from_sibling) = child::forked("sibling", t, |outside| sibling(outside, a))?;
     let [_unshare, opened] = from_sibling.hear(t)?;
+    from_a.go_on();
+    let [pid_of_a] = from_a.hear(t)?;
 
     t.claim("set-1", name == "container");
     t.claim("set-2", early == "-1 EPERM" && name == "container");
     t.claim("set-3", again == "-1 EINVAL");
     t.claim("set-4", by_pidfd == "0" && name == "container" && pid_of_child == "2");
-    t.claim("set-5", pid != "2" && pid_of_child == "2");
+    t.claim("set-5", pid != "2" && pid_of_child == "2" && pid_of_a == "1");
     t.claim("set-6", opened == "-1 EACCES");
     t.by_hand(
         "unshare -ru sh -c 'strace -qqe setns nsenter -t $$ -u true 2>&1'",
@@ -87,7 +90,6 @@ fn inside(outside: &mut Outside, a: Pid) -> Result<(), Refusal> {
     }
     let again = link("self", "user").and_then(|ours| setns(ours, CloneFlags::CLONE_NEWUSER));
     outside.tell("setns(open(\"/proc/self/ns/user\"), CLONE_NEWUSER)", result(again));
-
     let flags = CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWPID;
     let joined = pidfd_open(a).and_then(|a| setns(a, flags));
     let call = format!("setns(pidfd_open({a}, 0), CLONE_NEWUTS|CLONE_NEWPID)");
@@ -101,19 +103,22 @@ fn inside(outside: &mut Outside, a: Pid) -> Result<(), Refusal> {
 }
 // ANCHOR_END: inside
 
+/// Makes a child that tells us which PID it has.
 fn child_of_inside(outside: &mut Outside) -> Result<(), Refusal> {
+    let (mut from_child, mut to_parent) = pipe().named("pipe2(O_CLOEXEC)")?;
     // SAFETY: one thread here too.
     match unsafe { fork() }.named("fork()")? {
         ForkResult::Child => {
-            outside.wait(); // until our number outside is told
-            outside.tell("getpid()", getpid());
+            let _ = write!(to_parent, "{}", getpid()); // if nobody reads it, nobody is there
             outside.exit()
         }
-        ForkResult::Parent { child } => {
-            outside.tell("fork()", child);
-            waitpid(child, None).named("waitpid(2)").map(drop)
-        }
+        ForkResult::Parent { child } => outside.tell("fork()", child),
     }
+    drop(to_parent);
+    let pid = read_to_string(&mut from_child).named("read(2)")?;
+    wait().named("wait(2)")?;
+    outside.tell("getpid()", pid);
+    Ok(())
 }
 
 /// The whole life of a process in another user namespace, beside that of A.

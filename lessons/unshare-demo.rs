@@ -45,7 +45,6 @@ fn main() -> ExitCode {
 fn unshare_demo(t: &mut Transcript) -> Result<(), Refusal> {
     user::namespace_unless_root(t)?;
     let ours = namespaces("self")?;
-
     let (mut from_inside, mut to_outside) = child::ends(t)?;
     let (mut from_child, mut child_to_outside) = child::ends_of("child", t)?;
     // SAFETY: this program has one thread, so the child may do whatever we may.
@@ -92,7 +91,6 @@ fn unshare_demo(t: &mut Transcript) -> Result<(), Refusal> {
 fn inside(outside: &mut Outside, child_to_outside: &mut Outside) -> Result<(), Refusal> {
     let flags = CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWPID;
     outside.did("unshare(CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWPID)", unshare(flags))?;
-    // EINVAL: a Linux before 5.6, or one without time namespaces.
     let newtime = unshare(CloneFlags::from_bits_retain(libc::CLONE_NEWTIME));
     outside.tell("unshare(CLONE_NEWTIME)", result(newtime));
     outside.tell("getpid()", getpid());
@@ -101,8 +99,12 @@ fn inside(outside: &mut Outside, child_to_outside: &mut Outside) -> Result<(), R
     outside.tell("unshare(CLONE_NEWPID)", result(unshare(CloneFlags::CLONE_NEWPID)));
     // SAFETY: one thread here too.
     match unsafe { fork() }.named("fork()")? {
-        ForkResult::Child => child_to_outside.live(child),
+        ForkResult::Child => {
+            outside.give_up();
+            child_to_outside.live(child)
+        }
         ForkResult::Parent { child } => {
+            child_to_outside.give_up();
             outside.tell("fork()", child); // the child waits until outside knows its number
             waitpid(child, None).named("waitpid(2)")?;
         }

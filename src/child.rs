@@ -264,6 +264,15 @@ impl Outside {
     }
     // ANCHOR_END: live
 
+    /// For a process that was forked inside and has ends of its own: closes its copies of these. With
+    /// them it would seem to outside that the process inside is still there when it is gone.
+    pub fn give_up(&mut self) {
+        for fd in [self.say.as_raw_fd(), self.word.as_raw_fd()] {
+            // SAFETY: as in `live`: from here on nothing uses or drops the values that own it.
+            unsafe { libc::close(fd) };
+        }
+    }
+
     /// _exit(2): ends a process that was forked inside, without the buffers and exit handlers
     /// that it has copies of.
     pub fn exit(&self) -> ! {

@@ -467,6 +467,13 @@ const ROWS: &[Row] = &[
     },
     Row {
         call: "fork",
+        errno: Some(Errno::ENOMEM),
+        evidence: || true,
+        cause: "PID 1 of the new PID namespace was killed from elsewhere (see init-demo)",
+        cure: "run it again",
+    },
+    Row {
+        call: "fork",
         errno: Some(Errno::EAGAIN),
         evidence: || true,
         cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",

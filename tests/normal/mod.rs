@@ -153,7 +153,9 @@ impl Seen {
             "getpid()" | "getppid()" | "fork()" => self.pids(result),
             _ if call.ends_with("/proc/self\")") => self.pids(result),
             // qemu starts and ends some as it likes.
-            _ if call.ends_with("/task | wc -l") && result != "1" => QEMU_THREADS.to_string(),
+            _ if call.ends_with("/task | wc -l") && !call.contains("self") && result != "1" => {
+                QEMU_THREADS.to_string()
+            }
             _ if call.starts_with("clone") && !call.contains("set_tid") => self.pids(result),
             _ if call.ends_with(" NSpid") => self.pids(result),
             _ if call.ends_with("& echo $!") => self.pids(result),
