@@ -185,6 +185,77 @@ fn every_part_of_lwns_series_has_a_lesson() {
     }
 }
 
+/// A reader who meets a word for the first time can look it up.
+#[test]
+fn a_term_of_the_glossary_is_linked_where_the_book_first_uses_it() {
+    let glossary = read("book/src/glossary.md");
+    let lines: Vec<_> = glossary.lines().collect();
+    let entries = lines.windows(2).filter(|two| two[1].starts_with(": "));
+    let mut terms: Vec<_> = entries.map(|two| two[0].to_lowercase()).collect();
+    terms.sort_by_key(|term| std::cmp::Reverse(term.len())); // `pid namespace` before `pid`
+
+    let summary = read("book/src/SUMMARY.md");
+    let (chapters, _appendix) = summary.split_once("# Appendix").expect("an appendix");
+    let chapters = chapters.split("](").skip(1).filter_map(|link| link.split_once(')'));
+    let mut book: String =
+        chapters.map(|(file, _)| prose(&read(&format!("book/src/{file}")), &terms)).collect();
+    for term in terms {
+        let found: Vec<_> = mentions(&book, &term).collect();
+        if let Some(&(start, end)) = found.first() {
+            let link = format!("](glossary.md#{})", term.replace(' ', "-"));
+            let is_linked = book[..start].trim_end_matches(['`', '*']).ends_with('[')
+                && book[end..].trim_start_matches(['`', '*']).starts_with(&link);
+            let around: String = book[..end].chars().rev().take(60).collect();
+            let around: String = around.chars().rev().collect();
+            assert!(is_linked, "{term} has no link to the glossary: {around}");
+        }
+        for (start, end) in found {
+            book.replace_range(start..end, &" ".repeat(end - start));
+        }
+    }
+}
+
+/// What a chapter says in sentences, in one line: no code, headings, tables, nor links elsewhere.
+fn prose(chapter: &str, terms: &[String]) -> String {
+    let mut prose = String::new();
+    for (nth, part) in chapter.split("\n```").enumerate() {
+        let sentences = part.lines().filter(|line| nth % 2 == 0 && !line.starts_with(['#', '|']));
+        prose.extend(sentences.flat_map(|line| [line.trim(), " "]));
+    }
+    let prose = prose.replace("*Starting with Linux Containers*", "").to_lowercase();
+    let code = prose.split('`').enumerate().map(|(nth, part)| match nth % 2 {
+        1 if !terms.iter().any(|term| term == part) => String::new(),
+        1 => format!("`{part}`"),
+        _ => part.to_string(),
+    });
+    let prose = code.collect::<String>();
+    let mut kept = String::new();
+    for part in prose.split_inclusive(')') {
+        let elsewhere = part.rfind("](").filter(|at| !part[*at..].starts_with("](glossary.md#"));
+        let text = elsewhere.and_then(|at| part[..at].rfind('['));
+        kept += text.map_or(part, |at| &part[..at]);
+    }
+    kept
+}
+
+/// Where a word, or its plural, is in a text.
+fn mentions(text: &str, term: &str) -> impl Iterator<Item = (usize, usize)> {
+    let in_word = |c: char| c.is_alphanumeric() || "_/-#.".contains(c);
+    text.match_indices(term).filter_map(move |(start, _)| {
+        let rest = &text[start + term.len()..];
+        let plural = ["es", "s", ""].into_iter().find(|end| {
+            let mut after = rest.strip_prefix(*end).unwrap_or("-").chars();
+            match (after.next(), after.next()) {
+                (Some('.'), Some(next)) => !next.is_alphanumeric(),
+                (Some(next), _) => !in_word(next) && next != '(',
+                (None, _) => true,
+            }
+        })?;
+        let is_start = !text[..start].ends_with(in_word);
+        is_start.then_some((start, start + term.len() + plural.len()))
+    })
+}
+
 /// The number of one of the article's claims.
 fn article(id: &str) -> Option<u32> {
     id.strip_prefix('A')?.parse().ok()
