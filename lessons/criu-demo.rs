@@ -21,7 +21,7 @@ use nix::unistd::{
 use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::Lesson;
-use workbook::proc::{namespace, nspid, pids};
+use workbook::proc::{namespace, pids_in};
 use workbook::tool::{self, Tool};
 use workbook::transcript::{Transcript, result};
 use workbook::{mounts, user};
@@ -49,17 +49,10 @@ fn criu_demo(t: &mut Transcript) -> Result<(), Refusal> {
     user::needs_root()?; // no user namespace gives what CRIU needs
     tool::find("criu")?;
     tool::find("ip")?;
-    let (mut from_inside, mut to_outside) = child::ends_of("host", t)?;
-    let mut stack = vec![0; 256 * 1024];
-    let process = Box::new(|| to_outside.live(host));
     // These play the host: all that CRIU does dies with them. It talks to the processes by abstract
     // sockets whose names hold their PIDs, and those belong to a network namespace.
     let flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET;
-    let call = "clone(CLONE_NEWPID|CLONE_NEWNS|CLONE_NEWNET|SIGCHLD)";
-    // SAFETY: this program has one thread, so the child may do whatever we may.
-    let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }.named(call)?;
-    t.outside(call, pid);
-    from_inside.start(pid, to_outside);
+    let (_, mut from_inside) = child::cloned("host", flags, t, host)?;
 
     let [_lo, _clone, inside, on_host, memory] = from_inside.hear(t)?;
     let [_dump, gone, _restore] = from_inside.hear(t)?;
@@ -144,16 +137,11 @@ fn run(outside: &mut Outside, call: &str) -> Result<(), Refusal> {
 
 /// Every process in the PID namespace of this one: PIDs inside, PIDs on the host, memory.
 fn look_at(outside: &mut Outside, init: Pid) -> Result<(), Refusal> {
-    let its = namespace(init, "pid")?;
-    let is_there = |pid: &u32| namespace(pid, "pid").is_ok_and(|ns| ns == its);
-    let on_host: Vec<u32> = pids()?.into_iter().filter(is_there).collect();
-    let mut inside = Vec::new();
-    for pid in &on_host {
-        inside.extend(nspid(pid)?.rsplit(' ').next().map(str::to_string));
-    }
-    let on_host: Vec<_> = on_host.iter().map(u32::to_string).collect();
-    outside.tell("NSpid of the tree: last field", inside.join(" "));
-    outside.tell("NSpid of the tree: first field", on_host.join(" "));
+    let (inside, on_host): (Vec<u32>, Vec<u32>) =
+        pids_in(&namespace(init, "pid")?)?.into_iter().unzip();
+    let list = |pids: Vec<u32>| pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    outside.tell("NSpid of the tree: last field", list(inside));
+    outside.tell("NSpid of the tree: first field", list(on_host));
 
     // The environment is read from the memory of the process: proc_pid_environ(5).
     let file = format!("/proc/{init}/environ");

@@ -5,13 +5,12 @@
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use nix::libc::SIGCHLD;
-use nix::sched::{CloneFlags, clone};
+use nix::sched::CloneFlags;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, pause};
-use workbook::child::{self, Inside, Outside};
+use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
 use workbook::transcript::{Transcript, result};
@@ -42,8 +41,12 @@ fn isolation_demo(t: &mut Transcript) -> Result<(), Refusal> {
     user::namespace_unless_root(t)?;
     let host = getpid();
     t.outside("getpid()", host);
-    let (mut from_a, a) = container("A", t, |outside| inside_a(outside, host))?;
-    let (mut from_b, b) = container("B", t, |outside| inside_b(outside, [host, a]))?;
+    let mut flags = CloneFlags::CLONE_NEWNS; // for a /proc of its own
+    if !t.without("newpid") {
+        flags |= CloneFlags::CLONE_NEWPID;
+    }
+    let (a, mut from_a) = child::cloned("A", flags, t, |outside| inside_a(outside, host))?;
+    let (b, mut from_b) = child::cloned("B", flags, t, |outside| inside_b(outside, [host, a]))?;
     let [_nspid, _fork] = from_a.hear(t)?;
     let mut list = String::new();
     if !t.without("newpid") {
@@ -77,27 +80,6 @@ fn isolation_demo(t: &mut Transcript) -> Result<(), Refusal> {
     let by_hand = "unshare --map-root-user --pid --fork kill -0 $$ 2>&1 | grep -o 'No.*'";
     t.by_hand(by_hand, "No such process");
     from_a.leave(t)
-}
-
-/// A process in a new PID namespace; the mount namespace is for its /proc.
-fn container(
-    who: &'static str,
-    t: &mut Transcript,
-    body: impl Fn(&mut Outside) -> Result<(), Refusal>,
-) -> Result<(Inside, Pid), Refusal> {
-    let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
-    let mut call = "clone(CLONE_NEWPID|CLONE_NEWNS|SIGCHLD)";
-    if t.without("newpid") {
-        (flags, call) = (CloneFlags::CLONE_NEWNS, "clone(CLONE_NEWNS|SIGCHLD)");
-    }
-    let (mut from_inside, mut to_outside) = child::ends_of(who, t)?;
-    let mut stack = vec![0; 256 * 1024];
-    let process = Box::new(|| to_outside.live(&body));
-    // SAFETY: this program has one thread, so the child may do whatever we may.
-    let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }.named(call)?;
-    t.outside(call, pid);
-    from_inside.start(pid, to_outside);
-    Ok((from_inside, pid))
 }
 
 // ANCHOR: inside

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::libc::{self, CLONE_NEWPID, SIGCHLD, clone_args};
-use nix::sched::{CloneFlags, clone, unshare};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pause};
-use workbook::child::{self, Inside, Outside};
+use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
-use workbook::proc::{namespace, nspid, pids};
+use workbook::proc::{namespace, pids_in};
 use workbook::transcript::{Transcript, result};
 use workbook::user;
 
@@ -35,6 +35,8 @@ const LESSON: Lesson = Lesson {
     }],
 };
 
+const NEWPID: CloneFlags = CloneFlags::CLONE_NEWPID;
+
 fn main() -> ExitCode {
     LESSON.run(migrate_demo)
 }
@@ -42,14 +44,14 @@ fn main() -> ExitCode {
 fn migrate_demo(t: &mut Transcript) -> Result<(), Refusal> {
     user::namespace_unless_root(t)?; // unshare(CLONE_NEWUSER)
 
-    let (a, mut from_a) = container(t, "A", &|outside| make(outside, &[42, 4242]))?;
+    let (a, mut from_a) = child::cloned("A", NEWPID, t, |outside| make(outside, &[42, 4242]))?;
     let [_, _] = from_a.hear(t)?;
     let (table_a, on_host_a) = look_at(t, "A", a)?;
 
     // B gets to know what was read of A, and nothing else.
     let known = |nth| table_a.get(nth).filter(|_| !t.without("set-tid"));
     let wanted = [1, 2].map(|nth| known(nth).copied().unwrap_or(0));
-    let (b, mut from_b) = container(t, "B", &|outside| {
+    let (b, mut from_b) = child::cloned("B", NEWPID, t, |outside| {
         make(outside, &wanted)?;
         outside.wait();
         ask(outside)
@@ -68,23 +70,6 @@ fn migrate_demo(t: &mut Transcript) -> Result<(), Refusal> {
     let by_hand = "echo 776 >/proc/sys/kernel/ns_last_pid; :& echo $!";
     t.by_hand(&format!("unshare -rpf sh -c '{by_hand}'"), 777);
     from_b.leave(t)
-}
-
-/// PID 1 of a new PID namespace, as in pid-demo.
-fn container(
-    t: &mut Transcript,
-    who: &'static str,
-    body: &dyn Fn(&mut Outside) -> Result<(), Refusal>,
-) -> Result<(Pid, Inside), Refusal> {
-    let (mut from_inside, mut to_outside) = child::ends_of(who, t)?;
-    let mut stack = vec![0; 256 * 1024];
-    let (flags, call) = (CloneFlags::CLONE_NEWPID, "clone(CLONE_NEWPID|SIGCHLD)");
-    let process = Box::new(|| to_outside.live(body));
-    // SAFETY: this program has one thread, so the child may do whatever we may.
-    let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }.named(call)?;
-    t.outside(call, pid);
-    from_inside.start(pid, to_outside);
-    Ok((pid, from_inside))
 }
 
 // ANCHOR: make
@@ -146,14 +131,8 @@ fn ask(outside: &mut Outside) -> Result<(), Refusal> {
 
 /// The processes of a PID namespace, found by its link: their PIDs inside and on the host.
 fn look_at(t: &mut Transcript, who: &str, init: Pid) -> Result<(Vec<u32>, Vec<u32>), Refusal> {
-    let its = namespace(init, "pid")?;
-    let mut table = Vec::new();
-    for pid in pids()?.into_iter().filter(|pid| namespace(pid, "pid").is_ok_and(|ns| ns == its)) {
-        let inside = nspid(pid)?.rsplit(' ').next().and_then(|last| last.parse::<u32>().ok());
-        table.push((inside.unwrap_or_default(), pid));
-    }
-    table.sort_unstable();
-    let (inside, on_host): (Vec<u32>, Vec<u32>) = table.into_iter().unzip();
+    let (inside, on_host): (Vec<u32>, Vec<u32>) =
+        pids_in(&namespace(init, "pid")?)?.into_iter().unzip();
     let list = |pids: &[u32]| pids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     t.outside(format!("NSpid of all in {who}: last field"), list(&inside));
     t.outside(format!("NSpid of all in {who}: first field"), list(&on_host));
