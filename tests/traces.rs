@@ -306,10 +306,11 @@ fn a_killed_lesson_leaves_nothing() {
         let plain = turn.run(turn.command(&lesson, &NOTHING, user), &lesson, |_| {});
         let lines = String::from_utf8_lossy(&plain.stdout).lines().count();
         let life = life(&turn, &lesson, &NOTHING, user);
-        for signal in SIGNALS {
+        for (which, signal) in SIGNALS.into_iter().enumerate() {
             let mut killed = 0;
-            let times = times(lines + 8, life);
-            for (nth, way) in (1..=times).zip(ways(&lesson).iter().cycle()) {
+            // After each line come two of the signals, and then some at random moments.
+            let moments = (1..=times(lines + 8, life)).filter(|nth| (nth + which) % 2 == 0);
+            for (nth, way) in moments.zip(ways(&lesson).iter().cycle()) {
                 let delay = (nth > lines).then(|| moment(nth, life));
                 let when = delay.map_or(format!("line {nth}"), |delay| format!("{delay:?}"));
                 let what = format!("{lesson} {way:?} as {user:?}, {signal} after {when}");
