@@ -89,7 +89,7 @@ fn root_sees_the_same_without_the_user_namespace() {
 /// A lesson that takes long, as one that boots a Linux, is run less often.
 #[test]
 fn a_hundred_runs_print_the_same() {
-    const ENOUGH: Duration = Duration::from_secs(20);
+    const ENOUGH: Duration = Duration::from_secs(10);
     for lesson in lessons::here() {
         for control in lessons::runs(&lesson) {
             let start = Instant::now();
