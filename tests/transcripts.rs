@@ -52,12 +52,14 @@ fn every_lesson_and_control_prints_its_accepted_transcript() {
 }
 
 /// Or does this host leave claims open that the accepted transcript has not? That is no fault of the
-/// lesson's. In CI it is one.
+/// lesson's. In CI it is one, unless CI has put us into the root of every cgroup hierarchy.
 fn is_checked_in_full(name: &str, text: &str) -> bool {
     let file = contents::root().join(format!("tests/snapshots/{name}.snap"));
     let accepted = fs::read_to_string(file).unwrap_or_default();
     let open = |text: &str| text.lines().filter(|line| line.starts_with("open ")).count();
-    let in_full = env::var_os("CI").is_some() || open(text) <= open(&accepted);
+    let in_root = text.contains("not checked here: no cgroup but / is in sight");
+    let excused = in_root || env::var_os("CI").is_none();
+    let in_full = !excused || open(text) <= open(&accepted);
     if !in_full {
         eprintln!("not tried in full here: {name}\n{text}");
     }
