@@ -77,7 +77,7 @@ fn unshare_demo(t: &mut Transcript) -> Result<(), Refusal> {
     t.claim("uns-5", newuser == "-1 EINVAL");
     match run {
         Some(run) => t.claim("A15", run == moved),
-        None => t.open("A15", "unshare(1) is not installed; Debian has it in util-linux"),
+        None => t.open("A15", "unshare(1), of util-linux, is not installed"),
     }
     t.by_hand(
         "strace -qqe trace=unshare unshare --map-root-user --uts --ipc true 2>&1",

@@ -128,21 +128,26 @@ impl Script {
     /// Types it, and writes down what a reader sees. The run above the shell is known: `...`.
     fn replay(&self, user: User) -> String {
         let mut terminal = Terminal::with_a_shell("/bin/sh", user);
-        let mut seen = String::new();
+        let (mut seen, mut missing) = (String::new(), false);
         for (turn, (line, accepted)) in self.turns.iter().enumerate() {
             let typed = line.split_once("$ ").expect("a prompt").1;
             let command = typed.trim_start_matches("cargo run --bin ").replacen(" -- ", " ", 1);
             let printed = terminal.run(&command, &self.prompt(turn + 1));
             let shown = match printed.split_once(LENT) {
                 Some((_, rest)) => format!("...\n{LENT}{rest}"),
-                // Without CI a tool may be missing: the lessons themselves need none.
-                None if printed.ends_with("not found\n") && env::var_os("CI").is_none() => {
-                    eprintln!("not tried: {printed}");
-                    accepted.clone()
+                // Without CI a tool may be missing: the lessons themselves need none. What comes
+                // after it may depend on it.
+                None => {
+                    let lacks = lessons::lacks_a_tool(printed.as_bytes());
+                    missing |=
+                        lacks && env::var_os("CI").is_none() && !accepted.contains(&*printed);
+                    if missing { accepted.clone() } else { printed }
                 }
-                None => printed,
             };
             seen += &format!("{line}\n{shown}");
+        }
+        if missing {
+            eprintln!("not tried in full, a tool is missing: {}", self.name);
         }
         terminal.enter("exit 0");
         terminal.end(&self.name);

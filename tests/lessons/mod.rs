@@ -48,6 +48,14 @@ pub fn here() -> Vec<String> {
     HERE.get_or_init(|| names().into_iter().filter(run).collect()).clone()
 }
 
+/// Did sh(1), unshare(1) or strace(1) find a tool missing?
+pub fn lacks_a_tool(printed: &[u8]) -> bool {
+    let printed = String::from_utf8_lossy(printed);
+    ["not found", "failed to execute", "Cannot find executable"]
+        .iter()
+        .any(|text| printed.contains(text))
+}
+
 /// Does it make namespaces as an ordinary user, so that a host that forbids them refuses it?
 pub fn makes_namespaces(name: &str) -> bool {
     !needs_root(name) && names_flag(name, "CLONE_NEW")
