@@ -60,7 +60,7 @@ impl Refusal {
     /// We lack what only root of the host has.
     pub(crate) fn not_root() -> Self {
         let result = "no CAP_SYS_ADMIN in the first user namespace".to_string();
-        Self { call: "capget(2)".to_string(), errno: None, result }
+        Self { call: "/proc/self/status: CapEff".to_string(), errno: None, result }
     }
 
     /// The process inside went away in the middle of its turn.
@@ -143,6 +143,13 @@ struct Row {
 }
 
 const ROWS: &[Row] = &[
+    Row {
+        call: "CapEff",
+        errno: None,
+        evidence: || true,
+        cause: "this lesson needs root of the host; a user namespace does not give enough",
+        cure: "build it, then run its program in target/debug with sudo",
+    },
     Row {
         call: "readlink(\"/proc/self\")",
         errno: Some(Errno::ENOENT),
@@ -487,11 +494,25 @@ const ROWS: &[Row] = &[
         cure: "end some of your processes, or raise the limit",
     },
     Row {
-        call: "capget(2)",
-        errno: None,
+        call: "execve(\"ip\")",
+        errno: Some(Errno::ENOENT),
         evidence: || true,
-        cause: "this lesson needs root of the host; a user namespace does not give enough",
-        cure: "build it, then run its program in target/debug with sudo",
+        cause: "ip(8) is not installed",
+        cure: "sudo apt-get install iproute2",
+    },
+    Row {
+        call: "clone3(",
+        errno: Some(Errno::ENOSYS),
+        evidence: || true,
+        cause: "a seccomp filter hides clone3(2), as in Docker, or the kernel is older than 5.3",
+        cure: "start the container with `docker run --privileged`, or use a newer kernel",
+    },
+    Row {
+        call: "clone3(set_tid",
+        errno: Some(Errno::E2BIG),
+        evidence: || true,
+        cause: "this kernel's clone3(2) has no set_tid: Linux 5.5 has",
+        cure: "use a newer kernel",
     },
     Row {
         call: "execve(\"criu\")",
