@@ -103,52 +103,97 @@ impl Refusal {
 
     /// What the reader is told: which call, why on this host, and one thing to do.
     fn message(&self, lesson: &str) -> String {
-        let (cause, cure) = self.explain();
-        format!(
-            "{lesson}: this host cannot run it; nothing was changed\n\n\
-             call    {self}\n\
-             cause   {cause}\n\
-             do      {cure}\n"
-        )
+        format!("{lesson}: this host cannot run it; nothing was changed\n\n{}", self.explanation())
     }
 
-    /// The cause on this host and one thing to do about it: the first row of the table that fits.
-    fn explain(&self) -> (&'static str, &'static str) {
+    /// The call, the cause on this host, one thing to do, and what that means for the security of the
+    /// host if it means anything: a line each, or more, with its name in front.
+    pub fn explanation(&self) -> String {
+        let Row { cause, cure, means, .. } = self.explain();
+        format!("call    {self}\n{}", explanation(cause, cure, means))
+    }
+
+    /// The first row of the table that fits.
+    pub fn explain(&self) -> &'static Row {
         let fits = |row: &&Row| {
             self.call.contains(row.call)
                 && (row.errno.is_none() || row.errno == self.errno)
                 && (row.evidence)()
         };
-        match ROWS.iter().find(fits) {
-            Some(row) => (row.cause, row.cure),
-            None => (
-                "not known to this workbook",
-                "look the errno up in the man page of the call, and please report this",
-            ),
-        }
+        ROWS.iter().find(fits).unwrap_or(&UNKNOWN)
+    }
+
+    /// The call, as strace(1) would show it without its result.
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
+    /// Its errno, if that is what the refusal is about.
+    pub fn errno(&self) -> Option<Errno> {
+        self.errno
     }
 }
 
 /// One thing that hosts do. The first row that fits is what the reader is told, so rows with
 /// evidence of their own come before those that only guess.
-struct Row {
+pub struct Row {
     /// A part of the call.
     call: &'static str,
     /// The call's errno; `None` fits every one.
     errno: Option<Errno>,
     /// What else this host must show.
     evidence: fn() -> bool,
-    cause: &'static str,
-    cure: &'static str,
+    /// Why, on this host.
+    pub cause: &'static str,
+    /// One thing to do: a command to paste, or what else helps.
+    pub cure: &'static str,
+    /// What the cure means for the host's security.
+    pub means: &'static str,
 }
+
+/// The host is as secure as before.
+const NOTHING: &str = "";
+const AS_ROOT: &str = "this program then has all power over the host: read its source first";
+const PRIVILEGED: &str = "root in that container is then as powerful as root of the host";
+const FOR_ALL: &str = "until the next boot every user reaches kernel code that was root's alone";
+
+/// The administrator has set a limit to zero: namespaces(7), since Linux 4.9.
+macro_rules! limit {
+    ($flag:literal, $kind:literal, $one:literal) => {
+        Row {
+            call: $flag,
+            errno: Some(Errno::ENOSPC),
+            evidence: || setting(concat!("user/max_", $kind, "_namespaces")) == Some(0),
+            cause: concat!(
+                "user.max_",
+                $kind,
+                "_namespaces is 0: nobody may make ",
+                $one,
+                " namespace here"
+            ),
+            cure: concat!("sudo sysctl -w user.max_", $kind, "_namespaces=10000"),
+            means: FOR_ALL,
+        }
+    };
+}
+
+const UNKNOWN: Row = Row {
+    call: "",
+    errno: None,
+    evidence: || true,
+    cause: "not known to this workbook",
+    cure: "look the errno up in the man page of the call, and please report this",
+    means: NOTHING,
+};
 
 const ROWS: &[Row] = &[
     Row {
         call: "CapEff",
         errno: None,
         evidence: || true,
-        cause: "this lesson needs root of the host; a user namespace does not give enough",
+        cause: "the lesson needs root of the host: a user namespace gives too little",
         cure: "build it, then run its program in target/debug with sudo",
+        means: AS_ROOT,
     },
     Row {
         call: "readlink(\"/proc/self\")",
@@ -156,6 +201,7 @@ const ROWS: &[Row] = &[
         evidence: || !proc_is_mounted(),
         cause: "no proc file system is mounted on /proc",
         cure: "sudo mount -t proc proc /proc",
+        means: NOTHING,
     },
     Row {
         call: "readlink(\"/proc/self\")",
@@ -163,6 +209,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this /proc was mounted in another PID namespace than ours (see ps-demo)",
         cure: "mount -t proc proc /proc   in this namespace, then again",
+        means: NOTHING,
     },
     Row {
         call: "execve(\"lxc-",
@@ -170,13 +217,15 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "LXC is not installed",
         cure: "sudo apt-get install --no-install-recommends lxc busybox-static",
+        means: NOTHING,
     },
     Row {
         call: "execve(\"busybox\")",
         errno: Some(Errno::ENOENT),
         evidence: || true,
-        cause: "busybox, all the programs of a small container in one file, is not installed",
+        cause: "busybox, the programs of a small container, is not installed",
         cure: "sudo apt-get install busybox-static",
+        means: NOTHING,
     },
     Row {
         call: "lxc-",
@@ -184,6 +233,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "LXC is installed and could not do it on this host",
         cure: "see whether LXC works without the workbook: lxc-checkconfig",
+        means: NOTHING,
     },
     Row {
         call: "open(\"/proc/1/",
@@ -191,6 +241,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "/proc hides the processes of others: it is mounted with hidepid",
         cure: "run it as root",
+        means: AS_ROOT,
     },
     Row {
         call: "/proc/self/",
@@ -198,83 +249,47 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "/proc is mounted read-only, so a user namespace cannot get its map",
         cure: "in a container: start it with `docker run --privileged`",
+        means: PRIVILEGED,
     },
     Row {
         call: "/proc/self/",
         errno: None,
         evidence: || setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1),
-        cause: "Ubuntu's AppArmor makes user namespaces powerless for programs it does not know",
+        cause: "Ubuntu's AppArmor takes all power from most programs' user namespaces",
         cure: "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        means: FOR_ALL,
     },
     Row {
         call: "/proc/self/uid_map",
         errno: Some(Errno::EPERM),
         evidence: || geteuid().is_root(),
-        cause: "this root lacks CAP_SETFCAP, and so may not map itself (since Linux 5.12)",
+        cause: "this root lacks CAP_SETFCAP, so it may not map itself (since Linux 5.12)",
         cure: "run it as an ordinary user",
+        means: NOTHING,
     },
-    Row {
-        call: "CLONE_NEWUSER",
-        errno: Some(Errno::ENOSPC),
-        evidence: || setting("user/max_user_namespaces") == Some(0),
-        cause: "user.max_user_namespaces is 0: nobody may make a user namespace here",
-        cure: "sudo sysctl -w user.max_user_namespaces=10000",
-    },
-    Row {
-        call: "CLONE_NEWPID",
-        errno: Some(Errno::ENOSPC),
-        evidence: || setting("user/max_pid_namespaces") == Some(0),
-        cause: "user.max_pid_namespaces is 0: nobody may make a PID namespace here",
-        cure: "sudo sysctl -w user.max_pid_namespaces=10000",
-    },
-    Row {
-        call: "CLONE_NEWNS",
-        errno: Some(Errno::ENOSPC),
-        evidence: || setting("user/max_mnt_namespaces") == Some(0),
-        cause: "user.max_mnt_namespaces is 0: nobody may make a mount namespace here",
-        cure: "sudo sysctl -w user.max_mnt_namespaces=10000",
-    },
-    Row {
-        call: "CLONE_NEWUTS",
-        errno: Some(Errno::ENOSPC),
-        evidence: || setting("user/max_uts_namespaces") == Some(0),
-        cause: "user.max_uts_namespaces is 0: nobody may make a UTS namespace here",
-        cure: "sudo sysctl -w user.max_uts_namespaces=10000",
-    },
-    Row {
-        call: "CLONE_NEWTIME",
-        errno: Some(Errno::ENOSPC),
-        evidence: || setting("user/max_time_namespaces") == Some(0),
-        cause: "user.max_time_namespaces is 0: nobody may make a time namespace here",
-        cure: "sudo sysctl -w user.max_time_namespaces=10000",
-    },
-    Row {
-        call: "CLONE_NEWIPC",
-        errno: Some(Errno::ENOSPC),
-        evidence: || setting("user/max_ipc_namespaces") == Some(0),
-        cause: "user.max_ipc_namespaces is 0: nobody may make an IPC namespace here",
-        cure: "sudo sysctl -w user.max_ipc_namespaces=10000",
-    },
-    Row {
-        call: "CLONE_NEWNET",
-        errno: Some(Errno::ENOSPC),
-        evidence: || setting("user/max_net_namespaces") == Some(0),
-        cause: "user.max_net_namespaces is 0: nobody may make a network namespace here",
-        cure: "sudo sysctl -w user.max_net_namespaces=10000",
-    },
+    limit!("CLONE_NEWUSER", "user", "a user"),
+    limit!("CLONE_NEWPID", "pid", "a PID"),
+    limit!("CLONE_NEWNS", "mnt", "a mount"),
+    limit!("CLONE_NEWUTS", "uts", "a UTS"),
+    limit!("CLONE_NEWIPC", "ipc", "an IPC"),
+    limit!("CLONE_NEWNET", "net", "a network"),
+    limit!("CLONE_NEWCGROUP", "cgroup", "a cgroup"),
+    limit!("CLONE_NEWTIME", "time", "a time"),
     Row {
         call: "CLONE_NEW",
         errno: Some(Errno::ENOSPC),
         evidence: || true,
-        cause: "too many namespaces, or too many levels of them, are in use (not a full disk)",
+        cause: "too many namespaces, or levels of them, are in use (not a full disk)",
         cure: "leave the namespaces that this shell is nested in, then again",
+        means: NOTHING,
     },
     Row {
         call: "CLONE_NEW",
         errno: Some(Errno::EPERM),
         evidence: || !geteuid().is_root() && setting("kernel/unprivileged_userns_clone") == Some(0),
-        cause: "kernel.unprivileged_userns_clone is 0: only root may make a user namespace",
+        cause: "kernel.unprivileged_userns_clone is 0: user namespaces are for root",
         cure: "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+        means: FOR_ALL,
     },
     Row {
         call: "CLONE_NEWUSER",
@@ -282,6 +297,7 @@ const ROWS: &[Row] = &[
         evidence: root_is_no_mount_point,
         cause: "we are in a chroot, where nobody may make a user namespace",
         cure: "run it outside the chroot",
+        means: NOTHING,
     },
     Row {
         call: "mount(NULL, \"/\"",
@@ -289,6 +305,7 @@ const ROWS: &[Row] = &[
         evidence: root_is_no_mount_point,
         cause: "we are in a chroot: / is no mount point here",
         cure: "run it outside the chroot",
+        means: NOTHING,
     },
     Row {
         call: "mount(\"tmpfs\", \"/mnt\"",
@@ -296,6 +313,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "there is no directory /mnt here, where the lesson mounts",
         cure: "sudo mkdir /mnt",
+        means: NOTHING,
     },
     Row {
         call: "CLONE_NEWUSER",
@@ -303,20 +321,23 @@ const ROWS: &[Row] = &[
         evidence: our_id_is_unmapped,
         cause: "our user id has no place in the map of the user namespace that we are in",
         cure: "make that namespace with a map: unshare --map-root-user",
+        means: NOTHING,
     },
     Row {
         call: "open(\"/dev/kvm\"), then run x86 code",
         errno: None,
         evidence: || true,
-        cause: "KVM runs a guest on the CPU itself: x86 code on an x86 CPU, and this is none",
+        cause: "the guest is x86 code, and KVM runs it on the CPU itself: no x86 here",
         cure: "read the chapter; then vm-demo, whose guest runs on any CPU",
+        means: NOTHING,
     },
     Row {
         call: "open(\"/dev/kvm\")",
         errno: Some(Errno::EACCES),
         evidence: || group("/dev/kvm").is_some_and(|gid| gid != 0),
-        cause: "only root and members of the group of /dev/kvm may use it, and you are neither",
+        cause: "only root and the group of /dev/kvm may use it, and you are neither",
         cure: "sudo usermod --append --groups kvm $USER   then log in again",
+        means: "you may then run guests on the CPU; nothing else is new",
     },
     Row {
         call: "open(\"/dev/kvm\")",
@@ -324,6 +345,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "/dev/kvm is for root alone on this host",
         cure: "run it as root; or vm-demo, whose guest needs no KVM",
+        means: AS_ROOT,
     },
     Row {
         call: "open(\"/dev/kvm\")",
@@ -331,20 +353,23 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this container's list of devices does not have /dev/kvm",
         cure: "start the container with `docker run --device /dev/kvm`",
+        means: "the container may then run guests on the CPU, and nothing else is new",
     },
     Row {
         call: "open(\"/dev/kvm\")",
         errno: None,
         evidence: cpu_can_virtualise,
-        cause: "the CPU can run guests, but KVM is not loaded, or not given to this container",
+        cause: "the CPU can, but KVM is not loaded, or not given to this container",
         cure: "sudo modprobe kvm_intel (or kvm_amd); in a container: --device /dev/kvm",
+        means: "one more module is in the kernel, until the next boot",
     },
     Row {
         call: "open(\"/dev/kvm\")",
         errno: None,
         evidence: || true,
-        cause: "no KVM: off in the firmware, or we are in a virtual machine or container without it",
+        cause: "no KVM: off in the firmware, or not given to this machine or container",
         cure: "run vm-demo, whose guest needs no KVM",
+        means: NOTHING,
     },
     Row {
         call: "KVM_CREATE_VM",
@@ -352,20 +377,23 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "another hypervisor, such as VirtualBox, has the CPU's virtualisation",
         cure: "end its virtual machines, then again",
+        means: NOTHING,
     },
     Row {
         call: "KVM_RUN",
         errno: Some(Errno::EINTR),
         evidence: || true,
-        cause: "the guest did not come back in ten seconds: a KVM that starts and then hangs",
+        cause: "the guest did not come back in ten seconds: this KVM starts and hangs",
         cure: "run vm-demo, whose guest needs no KVM",
+        means: NOTHING,
     },
     Row {
         call: "execve(\"qemu-system-x86_64\")",
         errno: Some(Errno::ENOENT),
         evidence: || true,
         cause: "qemu is not installed, or not in your PATH",
-        cure: "sudo apt-get install --no-install-recommends qemu-system-x86   (Debian, Ubuntu)",
+        cure: "sudo apt-get install --no-install-recommends qemu-system-x86",
+        means: NOTHING,
     },
     Row {
         call: "execve(\"/init\")",
@@ -373,6 +401,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "the guest has an x86-64 processor, and this program is built for another",
         cure: "run it on an x86-64 host",
+        means: NOTHING,
     },
     Row {
         call: "GUEST_KERNEL",
@@ -380,6 +409,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "GUEST_KERNEL names a file that cannot be read",
         cure: "let it name the image of a kernel, as /boot/vmlinuz-* are, or unset it",
+        means: NOTHING,
     },
     Row {
         call: "open(\"/boot/vmlinuz-*\")",
@@ -387,8 +417,9 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "only root may read the kernels in /boot, as on Ubuntu",
         cure: "copy one to where you may read it, and say where it is:\n\
-               \x20         sudo install -m 644 /boot/vmlinuz-$(uname -r) /var/tmp/vmlinuz\n\
-               \x20         export GUEST_KERNEL=/var/tmp/vmlinuz",
+               \x20 sudo install -m 644 /boot/vmlinuz-$(uname -r) /var/tmp/vmlinuz\n\
+               \x20 export GUEST_KERNEL=/var/tmp/vmlinuz",
+        means: "every user may then read that copy of the kernel: a published file",
     },
     Row {
         call: "open(\"/boot/vmlinuz-*\")",
@@ -396,39 +427,44 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "no kernel to boot as a guest: none in /boot, none in /usr/lib/modules/*",
         cure: "unpack that of Debian's linux-image-cloud-amd64, and say where it is:\n\
-               \x20         apt-get download $(apt-cache depends linux-image-cloud-amd64 |\n\
-               \x20           grep -o 'linux-image-[0-9].*')\n\
-               \x20         dpkg-deb --fsys-tarfile linux-image-[0-9]*.deb |\n\
-               \x20           tar -x --wildcards './boot/vmlinuz*'\n\
-               \x20         export GUEST_KERNEL=$(echo $PWD/boot/vmlinuz-*)",
+               \x20 apt-get download $(apt-cache depends linux-image-cloud-amd64 |\n\
+               \x20   grep -o 'linux-image-[0-9].*')\n\
+               \x20 dpkg-deb --fsys-tarfile linux-image-[0-9]*.deb |\n\
+               \x20   tar -x --wildcards './boot/vmlinuz*'\n\
+               \x20 export GUEST_KERNEL=$(echo $PWD/boot/vmlinuz-*)",
+        means: NOTHING,
     },
     Row {
         call: "qemu-system-x86_64",
         errno: None,
         evidence: || true,
         cause: "the machine did not do what the lesson waits for",
-        cure: "run it again when the host is less busy, or with another kernel in GUEST_KERNEL",
+        cure: "run it again on an idle host, or with another kernel in GUEST_KERNEL",
+        means: NOTHING,
     },
     Row {
         call: "",
         errno: Some(Errno::EPERM),
         evidence: || status("Seccomp").as_deref() == Some("2"),
         cause: "a seccomp filter forbids it, as Docker's default profile does",
-        cure: "start the container with `docker run --privileged`, or use a virtual machine",
+        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        means: PRIVILEGED,
     },
     Row {
         call: "mount(\"proc\"",
         errno: Some(Errno::EPERM),
         evidence: proc_is_covered,
         cause: "parts of /proc are covered here, as in Docker, and must not be uncovered",
-        cure: "start the container with `docker run --privileged`, or use a virtual machine",
+        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        means: PRIVILEGED,
     },
     Row {
         call: "mount(\"sysfs\"",
         errno: Some(Errno::EPERM),
         evidence: || true,
         cause: "/sys is read-only or partly covered here, as in Docker, and must stay so",
-        cure: "start the container with `docker run --privileged`, or use a virtual machine",
+        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        means: PRIVILEGED,
     },
     Row {
         call: "CLONE_NEW",
@@ -436,6 +472,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "the kernel, or a security module, lets this user make no namespace",
         cure: "run it as root, or on a host of your own",
+        means: AS_ROOT,
     },
     Row {
         call: "CLONE_NEW",
@@ -443,13 +480,15 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "a Linux security module forbids it",
         cure: "ask who administers this host: its log names the rule (sudo dmesg)",
+        means: NOTHING,
     },
     Row {
         call: "CLONE_NEWTIME",
         errno: Some(Errno::EINVAL),
         evidence: || true,
-        cause: "this kernel has no time namespaces (since Linux 5.6, option CONFIG_TIME_NS)",
+        cause: "this kernel has no time namespaces (Linux 5.6, CONFIG_TIME_NS)",
         cure: "use a distribution's kernel of 5.6 or newer; WSL2's may lack the option",
+        means: NOTHING,
     },
     Row {
         call: "CLONE_NEW",
@@ -457,6 +496,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this kernel was built without this kind of namespace",
         cure: "use a distribution's kernel",
+        means: NOTHING,
     },
     Row {
         call: "RTM_NEWLINK",
@@ -464,6 +504,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this kernel has no bridge or no veth, or cannot load these modules here",
         cure: "sudo modprobe --all bridge veth   (on the host, if this is a container)",
+        means: "two more modules are in the kernel, until the next boot",
     },
     Row {
         call: "setns(pidfd_open(",
@@ -471,6 +512,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this kernel's setns(2) takes no pidfd: Linux 5.8 does",
         cure: "use a newer kernel",
+        means: NOTHING,
     },
     Row {
         call: "fork",
@@ -478,6 +520,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "PID 1 of the new PID namespace was killed from elsewhere (see init-demo)",
         cure: "run it again",
+        means: NOTHING,
     },
     Row {
         call: "fork",
@@ -485,6 +528,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
         cure: "end some of your processes, or raise the limit",
+        means: NOTHING,
     },
     Row {
         call: "clone",
@@ -492,6 +536,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
         cure: "end some of your processes, or raise the limit",
+        means: NOTHING,
     },
     Row {
         call: "execve(\"ip\")",
@@ -499,13 +544,15 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "ip(8) is not installed",
         cure: "sudo apt-get install iproute2",
+        means: NOTHING,
     },
     Row {
         call: "clone3(",
         errno: Some(Errno::ENOSYS),
         evidence: || true,
-        cause: "a seccomp filter hides clone3(2), as in Docker, or the kernel is older than 5.3",
-        cure: "start the container with `docker run --privileged`, or use a newer kernel",
+        cause: "a seccomp filter hides clone3(2), or the kernel is older than 5.3",
+        cure: "use a newer kernel, or start it with `docker run --privileged`",
+        means: PRIVILEGED,
     },
     Row {
         call: "clone3(set_tid",
@@ -513,6 +560,31 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this kernel's clone3(2) has no set_tid: Linux 5.5 has",
         cure: "use a newer kernel",
+        means: NOTHING,
+    },
+    Row {
+        call: "execve(\"unshare\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "unshare(1) is not installed",
+        cure: "sudo apt-get install util-linux",
+        means: NOTHING,
+    },
+    Row {
+        call: "execve(\"ps\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "ps(1) is not installed",
+        cure: "sudo apt-get install procps",
+        means: NOTHING,
+    },
+    Row {
+        call: "execve(\"strace\")",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "strace(1) is not installed",
+        cure: "sudo apt-get install strace",
+        means: NOTHING,
     },
     Row {
         call: "execve(\"criu\")",
@@ -520,6 +592,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "CRIU is not installed",
         cure: "sudo apt install criu   (version 4 or newer: Debian 13)",
+        means: NOTHING,
     },
     Row {
         call: "criu ",
@@ -527,6 +600,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "CRIU could not do it; versions before 4 do not know today's kernels",
         cure: "try `sudo criu check`, which says what it misses",
+        means: NOTHING,
     },
     Row {
         call: "write(1)",
@@ -534,6 +608,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "the disk or file that the output goes to is full",
         cure: "send the output somewhere else",
+        means: NOTHING,
     },
     Row {
         call: "/proc/[0-9]*/status: PPid",
@@ -541,6 +616,7 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "the process inside was killed from elsewhere",
         cure: "run it again",
+        means: NOTHING,
     },
     Row {
         call: "read(2) from the process inside",
@@ -548,8 +624,33 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "the process inside was killed from elsewhere",
         cure: "run it again",
+        means: NOTHING,
     },
 ];
+
+/// Every cause that this workbook knows, in the order in which they are looked for: the call, its
+/// errno, the cause, one thing to do, and what that means for the security of the host.
+pub fn causes() -> String {
+    let texts = ROWS.iter().map(|Row { call, errno, cause, cure, means, .. }| {
+        let errno = errno.map_or("...".to_string(), |errno| format!("-1 {errno:?}"));
+        format!("call    ...{call}... = {errno}\n{}", explanation(cause, cure, means))
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+fn explanation(cause: &str, cure: &str, means: &str) -> String {
+    let cure = cure.replace('\n', "\n        ");
+    let means = if means.is_empty() { String::new() } else { format!("means   {means}\n") };
+    format!("cause   {cause}\ndo      {cure}\n{means}")
+}
+
+/// The kernel and the user: "Linux 6.12 as root".
+pub fn here() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version: Vec<_> = release.trim().splitn(3, '.').take(2).collect();
+    let user = if geteuid().is_root() { "root" } else { "an ordinary user" };
+    format!("Linux {} as {user}", version.join("."))
+}
 
 /// The precondition of every lesson: `/proc` is there and shows our own PID namespace.
 pub(crate) fn proc_is_ours() -> Result<(), Refusal> {
