@@ -88,7 +88,7 @@ fn lxc_demo(t: &mut Transcript) -> Result<(), Refusal> {
     t.claim("lxc-3", init_name == "init" && names != "init");
     t.claim("lxc-4", first.contains("lxc") && second == "sh");
     t.claim("lxc-5", stays);
-    t.open("lxc-6", "the cgroups would outlive a run that is killed");
+    t.open("lxc-6", "cgroups that end with a run");
     t.by_hand("unshare --map-root-user lxc-unshare -s UTSNAME -H sys hostname", "sys");
     from_lxc.leave(t)
 }

@@ -12,7 +12,8 @@
 //! - [`guest`]: what a virtual machine is started with: a kernel and a first file system
 //! - [`kvm`]: what linux/kvm.h declares, for kvm-demo
 //! - [`host`]: what an errno means on this host, and what to do about it
-//! - [`probe`]: what this host allows, found by doing it
+//! - [`needs`]: what lessons need, and whether this host has it
+//! - [`doctor`]: what comes of each lesson on this host, and why
 //! - [`contents`]: the lessons in the book's order
 //!
 //! The namespaces themselves are not here: a lesson makes its system calls in its own file,
@@ -30,6 +31,8 @@ pub mod child;
 #[cfg(target_os = "linux")]
 pub mod contents;
 #[cfg(target_os = "linux")]
+pub mod doctor;
+#[cfg(target_os = "linux")]
 pub mod guest;
 #[cfg(target_os = "linux")]
 pub mod host;
@@ -40,9 +43,9 @@ pub mod lesson;
 #[cfg(target_os = "linux")]
 pub mod mounts;
 #[cfg(target_os = "linux")]
-pub mod netlink;
+pub mod needs;
 #[cfg(target_os = "linux")]
-pub mod probe;
+pub mod netlink;
 #[cfg(target_os = "linux")]
 pub mod proc;
 #[cfg(target_os = "linux")]

@@ -4,17 +4,17 @@ use std::error::Error;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
-use std::{env, fs, io};
+use std::{env, io};
 
 use anstyle::{AnsiColor, Style};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::geteuid;
 use workbook::contents::{self, Entry};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
-use workbook::probe;
+use workbook::needs::{Found, Verdict};
+use workbook::{doctor, host};
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -52,6 +52,7 @@ fn workbook() -> Result<u8> {
     match usage.clone().get_matches().subcommand() {
         Some(("run", arguments)) => run(&lessons, arguments),
         Some(("claims", _)) => claims(&lessons),
+        Some(("doctor", arguments)) => examine(&lessons, arguments),
         Some(("completions", arguments)) => {
             let shell: Option<&Shell> = arguments.get_one("shell");
             let shell = *shell.ok_or("completions: which shell?")?;
@@ -101,6 +102,24 @@ fn usage(lessons: &[Entry]) -> clap::Command {
                 .about("Run every lesson and print the ledger: each claim, and whether it holds"),
         )
         .subcommand(
+            clap::Command::new("doctor")
+                .about("Say what this host can run, why not the rest, and what to do")
+                .after_help("Exit codes: 0 every core lesson can run, 69 one cannot")
+                .arg(
+                    Arg::new("json")
+                        .long("json")
+                        .help("Print it as one line of JSON")
+                        .action(ArgAction::SetTrue),
+                )
+                .arg(
+                    Arg::new("causes")
+                        .long("causes")
+                        .help("Print every cause that the workbook knows, and what to do")
+                        .conflicts_with("json")
+                        .action(ArgAction::SetTrue),
+                ),
+        )
+        .subcommand(
             clap::Command::new("completions")
                 .about("Print the completions of `workbook` for a shell")
                 .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell))),
@@ -112,14 +131,14 @@ fn usage(lessons: &[Entry]) -> clap::Command {
 fn greet(lessons: &[Entry]) -> Result<u8> {
     let mut out = anstream::stdout();
     say!(out, "Starting with Linux Containers: a workbook that your own kernel checks\n")?;
-    let mut next = None;
+    let (found, mut next) = (Found::default(), None);
     for Entry { name, title, source } in lessons {
-        match probe::try_lesson(source) {
-            Ok(()) => {
+        match found.verdict(source) {
+            Verdict::Runs | Verdict::Partly(_) => {
                 say!(out, "{GOOD}runs{GOOD:#}    {name:<16}  {title}")?;
                 next = next.or(Some(name));
             }
-            Err(refusal) => {
+            Verdict::Cannot(refusal) => {
                 say!(out, "{BAD}cannot{BAD:#}  {name:<16}  {title}")?;
                 say!(out, "                          {refusal}")?;
             }
@@ -130,12 +149,31 @@ fn greet(lessons: &[Entry]) -> Result<u8> {
         (None, Some(first)) => (&first.name, "says why it cannot run here, and what to do"),
         (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
     };
-    say!(out, "\nHere: {}.\n", here()?)?;
+    say!(out, "\nHere: {}.\n", host::here())?;
     say!(out, "next    cargo run --bin {next:<16}  {meaning}")?;
     say!(out, "all     cargo run -- run --all            every lesson, a line each")?;
     say!(out, "claims  cargo run -- claims               every claim, and whether it holds")?;
+    say!(
+        out,
+        "doctor  cargo run -- doctor               what cannot run here, why, and what to do"
+    )?;
     say!(out, "book    cargo book                        the book, in your browser")?;
     Ok(HOLDS)
+}
+
+/// What this host can run, why not the rest, what to do.
+fn examine(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
+    let found = Found::default();
+    if arguments.get_flag("causes") {
+        say!(io::stdout(), "{}", host::causes())?;
+        return Ok(HOLDS);
+    }
+    match arguments.get_flag("json") {
+        true => writeln!(io::stdout(), "{}", doctor::json(lessons, &found)),
+        false => doctor::print(&mut anstream::stdout(), lessons, &found),
+    }
+    .named("write(1)")?;
+    Ok(doctor::code(lessons, &found))
 }
 
 fn run(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
@@ -169,7 +207,7 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
         };
         say!(out, "{style}{verdict:<6}{style:#}  {name:<16}  {title}")?;
         for (id, why) in report.open() {
-            say!(out, "                          {id} stays open: {why}")?;
+            say!(out, "                          {id} stays open {why}")?;
         }
         if let Some(refused) = &report.refused {
             say!(out, "                          {refused}")?;
@@ -177,7 +215,7 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
         ran += usize::from(matches!(report.code, Some(0 | 1)));
         held += usize::from(report.code == Some(0));
     }
-    say!(out, "\n{ran} of {} lessons ran, {held} hold, on {}.", lessons.len(), here()?)?;
+    say!(out, "\n{ran} of {} lessons ran, {held} hold, on {}.", lessons.len(), host::here())?;
     Ok(code)
 }
 
@@ -195,7 +233,7 @@ fn claims(lessons: &[Entry]) -> Result<u8> {
             let article = id.strip_prefix('A').and_then(|number| number.parse::<u32>().ok());
             ledger.push((article.unwrap_or(u32::MAX), nth, id, verdict, name, sentence));
         }
-        let open = report.open().map(|(id, why)| format!("{id} stays open: {why}"));
+        let open = report.open().map(|(id, why)| format!("{id} stays open {why}"));
         unchecked.extend(open);
         unchecked.extend(report.refused.map(|refused| format!("{name} was not run: {refused}")));
     }
@@ -204,7 +242,7 @@ fn claims(lessons: &[Entry]) -> Result<u8> {
         let style = if *verdict == "holds" { GOOD } else { BAD };
         say!(out, "{id:<6} {style}{verdict:<7}{style:#}  {name:<16}  {sentence}")?;
     }
-    say!(out, "\n{held} of {} hold on {}.", ledger.len(), here()?)?;
+    say!(out, "\n{held} of {} hold on {}.", ledger.len(), host::here())?;
     for reason in unchecked {
         say!(out, "{reason}")?;
     }
@@ -238,7 +276,7 @@ impl Report {
         std::iter::from_fn(move || {
             let claim = lines.find_map(|line| line.strip_prefix("open "))?;
             let id = claim.split_whitespace().next()?;
-            Some((id, lines.next()?.trim().trim_start_matches("not checked here: ")))
+            Some((id, lines.next()?.trim().trim_start_matches("not checked here ")))
         })
     }
 
@@ -302,12 +340,4 @@ fn build_lessons() -> Result<()> {
         .status()
         .named(START)?;
     if built.success() { Ok(()) } else { Err("the lessons could not be built".into()) }
-}
-
-/// The kernel and the user: "Linux 6.12 as root".
-fn here() -> Result<String> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let version: Vec<_> = release.trim().splitn(3, '.').take(2).collect();
-    let user = if geteuid().is_root() { "root" } else { "an ordinary user" };
-    Ok(format!("Linux {} as {user}", version.join(".")))
 }

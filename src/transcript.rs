@@ -109,20 +109,20 @@ impl<'lesson> Transcript<'lesson> {
         self.verdict(style, verdict, id, None);
     }
 
-    /// Leaves one of the lesson's declared claims open: this host could not check it, and `why`
-    /// says what it lacks. That is no failure.
-    pub fn open(&mut self, id: &'static str, why: &str) {
-        self.verdict(QUIET, "open", id, Some(why));
+    /// Leaves one of the lesson's declared claims open: this host could not check it for want of
+    /// something, as [`crate::needs`] calls it. That is no failure.
+    pub fn open(&mut self, id: &'static str, want: &str) {
+        self.verdict(QUIET, "open", id, Some(want));
     }
 
-    fn verdict(&mut self, style: Style, verdict: &str, id: &'static str, why: Option<&str>) {
+    fn verdict(&mut self, style: Style, verdict: &str, id: &'static str, want: Option<&str>) {
         self.begin(Part::Claims);
         self.checked.push(id);
         let unknown = "this claim is not among the lesson's claims";
         let sentence = self.lesson.sentence(id).unwrap_or(unknown);
         self.line(format!("{style}{verdict:<5}{style:#}  {id:<5}  {sentence}"));
-        if let Some(why) = why {
-            self.line(format!("       not checked here: {why}"));
+        if let Some(want) = want {
+            self.line(format!("       not checked here for want of {want}"));
         }
         let last = self.checked.len() == self.lesson.claims.len();
         if let Some(control) = self.options.without.as_ref().filter(|_| last) {

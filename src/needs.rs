@@ -1,0 +1,289 @@
+//! What lessons need, and whether this host has it. What can be tried is tried, in a process of its
+//! own, whose end undoes it.
+//!
+//! A lesson makes its system calls in its own file, under their man-page names. So what it needs can
+//! be read there, and no list of needs can be wrong. The tests hold what is found here against what
+//! each lesson does, on each kind of host.
+
+use std::cell::OnceCell;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc::{self, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_NEWLINK};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::utsname::uname;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork, getpid};
+
+use crate::host::{self, Named as _, Refusal};
+use crate::lesson::Options;
+use crate::netlink::Message;
+use crate::{child, guest, kvm, mounts, tool, user};
+
+/// Something that lessons need.
+struct Need {
+    /// A lesson says so where it leaves a claim open.
+    name: &'static str,
+    /// A lesson that has one of these in its code needs it.
+    marks: &'static [&'static str],
+    attempt: Attempt,
+    /// Is it more than a kernel gives to everybody?
+    more: bool,
+}
+
+/// How to find out.
+#[derive(Clone, Copy)]
+enum Attempt {
+    /// By a look, or a call that changes nothing.
+    Look(fn() -> Result<(), Refusal>),
+    /// A program, in `PATH`.
+    Find(&'static str),
+    /// By a new namespace of this kind.
+    Make(CloneFlags),
+    /// By doing it, as somebody who may make namespaces: root, or root of a user namespace.
+    Do(fn() -> Result<(), Refusal>),
+}
+use Attempt::{Do, Find, Look, Make};
+
+/// nix has no name for it, so a lesson takes it from libc.
+const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
+
+/// In the order in which a lesson meets them.
+const NEEDS: &[Need] = &[
+    need("a /proc of our own", &["LESSON.run("], Look(host::proc_is_ours)),
+    more("root", &["needs_root()"], Look(user::needs_root)),
+    more("qemu-system-x86_64", &["find(\"qemu-system-x86_64\")"], Find("qemu-system-x86_64")),
+    more("lxc-start", &["find(\"lxc-start\")"], Find("lxc-start")),
+    more("busybox", &["find(\"busybox\")"], Find("busybox")),
+    more("criu", &["find(\"criu\")"], Find("criu")),
+    more("ip", &["find(\"ip\")"], Find("ip")),
+    more("a kernel to boot", &["guest::kernel()"], Look(|| guest::kernel().map(drop))),
+    more("/dev/kvm", &[".open(\"/dev/kvm\")"], Look(open_kvm)),
+    need("a user namespace", &["namespace_unless_root(", "CLONE_NEWUSER"], Do(|| Ok(()))),
+    need("a user namespace in it", &["CloneFlags::CLONE_NEWUSER"], Do(user::enter_namespace)),
+    need("a mount namespace", &["CloneFlags::CLONE_NEWNS"], Make(CloneFlags::CLONE_NEWNS)),
+    need("a PID namespace", &["CloneFlags::CLONE_NEWPID"], Make(CloneFlags::CLONE_NEWPID)),
+    need("a UTS namespace", &["CloneFlags::CLONE_NEWUTS"], Make(CloneFlags::CLONE_NEWUTS)),
+    need("an IPC namespace", &["CloneFlags::CLONE_NEWIPC"], Make(CloneFlags::CLONE_NEWIPC)),
+    need("a network namespace", &["CloneFlags::CLONE_NEWNET"], Make(CloneFlags::CLONE_NEWNET)),
+    need("a cgroup namespace", &["CloneFlags::CLONE_NEWCGROUP"], Make(CloneFlags::CLONE_NEWCGROUP)),
+    need("a time namespace", &["libc::CLONE_NEWTIME"], Make(NEWTIME)),
+    need("private mounts", &["make_private(", "MsFlags::MS_PRIVATE"], Do(private_mounts)),
+    need("a mount of proc", &["mount(Some(\"proc\")", "mount_proc()"], Do(mount_proc)),
+    need("a mount of sysfs", &["mount(Some(\"sysfs\")"], Do(mount_sysfs)),
+    need("bridge and veth", &["\"bridge\"", "\"veth\""], Do(bridge_and_veth)),
+    need("clone3(2)", &["SYS_clone3"], Look(clone3)),
+    need("setns(2) with a pidfd", &["pidfd_open("], Do(setns_with_a_pidfd)),
+    // For some claims only.
+    more("unshare(1)", &["find(\"unshare\")"], Find("unshare")),
+    more("a cgroup other than /", &[], Look(own_cgroup)),
+    // For lines `by hand`.
+    more("ps(1)", &[], Find("ps")),
+    more("strace(1)", &[], Find("strace")),
+];
+
+const fn need(name: &'static str, marks: &'static [&'static str], attempt: Attempt) -> Need {
+    Need { name, marks, attempt, more: false }
+}
+
+const fn more(name: &'static str, marks: &'static [&'static str], attempt: Attempt) -> Need {
+    Need { name, marks, attempt, more: true }
+}
+
+/// What this host has of what lessons need. Each need is tried once, when it is first asked for.
+#[derive(Default)]
+pub struct Found([OnceCell<Result<(), Refusal>>; NEEDS.len()]);
+
+/// What this host can do with a lesson.
+pub enum Verdict<'found> {
+    /// It runs.
+    Runs,
+    /// It runs, and leaves these claims open for want of something: the id, and of what.
+    Partly(Vec<(String, String)>),
+    /// It is refused.
+    Cannot(&'found Refusal),
+}
+
+impl Found {
+    /// What comes of a lesson with this source.
+    pub fn verdict(&self, source: &str) -> Verdict<'_> {
+        let code = code(source);
+        let open = may_stay_open(&code);
+        let is_optional = |need: &Need| open.iter().any(|(_, want)| want == need.name);
+        let needed = |nth: &usize| {
+            let need = &NEEDS[*nth];
+            !is_optional(need) && need.marks.iter().any(|mark| code.contains(mark))
+        };
+        if let Some(refusal) = (0..NEEDS.len()).filter(needed).find_map(|nth| self.refusal(nth)) {
+            return Verdict::Cannot(refusal);
+        }
+        let is_there = |want: &str| {
+            let nth = NEEDS.iter().position(|need| need.name == want);
+            nth.is_some_and(|nth| self.refusal(nth).is_none())
+        };
+        let open: Vec<_> = open.into_iter().filter(|(_, want)| !is_there(want)).collect();
+        if open.is_empty() { Verdict::Runs } else { Verdict::Partly(open) }
+    }
+
+    /// The programs that lessons run, or use by hand: each with where it is.
+    pub fn tools(&self) -> impl Iterator<Item = (&'static str, Result<PathBuf, Refusal>)> {
+        NEEDS.iter().filter_map(|need| match need.attempt {
+            Find(program) => Some((program, tool::find(program))),
+            _ => None,
+        })
+    }
+
+    fn refusal(&self, nth: usize) -> Option<&Refusal> {
+        self.0[nth].get_or_init(|| attempt(NEEDS[nth].attempt)).as_ref().err()
+    }
+}
+
+/// Does it need nothing but a Linux kernel? The lessons that do are the core of the book.
+pub fn is_core(source: &str) -> bool {
+    let (code, mut more) = (code(source), NEEDS.iter().filter(|need| need.more));
+    let open = may_stay_open(&code);
+    let needed = |need: &Need| need.marks.iter().any(|mark| code.contains(mark));
+    !more.any(|need| needed(need) && !open.iter().any(|(_, want)| want == need.name))
+}
+
+/// A source without its comments.
+fn code(source: &str) -> String {
+    source.lines().filter(|line| !line.trim_start().starts_with("//")).collect()
+}
+
+/// The claims that a lesson leaves open on some hosts, and for want of what.
+fn may_stay_open(code: &str) -> Vec<(String, String)> {
+    let calls = code.split("t.open(\"").skip(1);
+    let pairs = calls.filter_map(|call| {
+        let (id, rest) = call.split_once("\", \"")?;
+        Some((id.to_string(), rest.split_once('"')?.0.to_string()))
+    });
+    pairs.collect()
+}
+
+fn attempt(attempt: Attempt) -> Result<(), Refusal> {
+    match attempt {
+        Look(look) => look(),
+        Find(program) => tool::find(program).map(drop),
+        Make(flag) => in_a_process(|| make(flag)),
+        Do(work) => in_a_process(work),
+    }
+}
+
+/// Does it in a process of its own, as root or as root of a user namespace.
+fn in_a_process(work: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
+    let (mut inside, mut outside) = child::ends_for("inside", "workbook", Options::default())?;
+    // SAFETY: the workbook has one thread, so the child may do whatever we may.
+    match unsafe { fork() }.named("fork()")? {
+        ForkResult::Child => outside.live(|_| {
+            if !host::has_cap_sys_admin()? {
+                user::enter_namespace()?;
+            }
+            work()
+        }),
+        ForkResult::Parent { child } => inside.start(child, outside),
+    }
+    inside.leave_quietly()
+}
+
+fn make(flag: CloneFlags) -> Result<(), Refusal> {
+    let name = flag.iter_names().map(|(name, _)| name).next().unwrap_or("CLONE_NEWTIME");
+    unshare(flag).named(format!("unshare({name})"))
+}
+
+fn private_mounts() -> Result<(), Refusal> {
+    make(CloneFlags::CLONE_NEWNS)?;
+    mounts::make_private().named(mounts::MAKE_PRIVATE)
+}
+
+/// Only a process of a PID namespace of ours can mount a proc: after unshare(2) that is our next
+/// child.
+fn mount_proc() -> Result<(), Refusal> {
+    make(CloneFlags::CLONE_NEWPID)?;
+    private_mounts()?;
+    // SAFETY: one thread, as above.
+    match unsafe { fork() }.named("fork()")? {
+        ForkResult::Child => {
+            let mounted = mounts::mount_proc();
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(mounted.err().map_or(0, |errno| errno as i32)) }
+        }
+        ForkResult::Parent { child } => match waitpid(child, None).named("waitpid(2)")? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)).named(mounts::MOUNT_PROC),
+            _ => Err(Refusal::ended_early()),
+        },
+    }
+}
+
+/// A sysfs shows the network namespace that it is mounted in, and only its owner may mount one.
+fn mount_sysfs() -> Result<(), Refusal> {
+    make(CloneFlags::CLONE_NEWNET)?;
+    private_mounts()?;
+    mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>)
+        .named("mount(\"sysfs\", \"/sys\", \"sysfs\", 0, NULL)")
+}
+
+/// The first use of one loads its module, which stays. So where there is a module, that is enough.
+fn bridge_and_veth() -> Result<(), Refusal> {
+    make(CloneFlags::CLONE_NEWNET)?;
+    for kind in ["bridge", "veth"] {
+        if !has_module(kind) {
+            let link = Message::link(RTM_NEWLINK, 0).text(IFLA_IFNAME, "link");
+            let link = link.nested(IFLA_LINKINFO, |info| info.text(IFLA_INFO_KIND, kind));
+            link.send().named(format!("RTM_NEWLINK({kind})"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Is it loaded, or can modprobe(8) find it?
+fn has_module(name: &str) -> bool {
+    let release = uname().map(|uname| uname.release().to_owned()).unwrap_or_default();
+    let list = fs::read_to_string(Path::new("/lib/modules").join(release).join("modules.dep"));
+    let is_listed = list.is_ok_and(|list| list.contains(&format!("/{name}.ko")));
+    is_listed || Path::new("/sys/module").join(name).exists()
+}
+
+/// Without arguments it makes nothing: EINVAL. A filter, or an old kernel, says ENOSYS.
+fn clone3() -> Result<(), Refusal> {
+    // SAFETY: with a size of 0 the kernel reads nothing.
+    let none = unsafe { libc::syscall(libc::SYS_clone3, 0, 0) };
+    match Errno::result(none) {
+        Err(Errno::EINVAL) => Ok(()),
+        other => other.map(drop).named("clone3(NULL, 0)"),
+    }
+}
+
+fn setns_with_a_pidfd() -> Result<(), Refusal> {
+    make(CloneFlags::CLONE_NEWUTS)?; // one that is ours to join
+    let us = getpid();
+    // SAFETY: takes two integers and makes a file descriptor, which this process ends with.
+    let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, us.as_raw(), 0) };
+    let pidfd = Errno::result(pidfd).named(format!("pidfd_open({us}, 0)"))?;
+    // SAFETY: the kernel just made it, and nobody else closes it.
+    let pidfd = unsafe { std::os::fd::BorrowedFd::borrow_raw(pidfd as i32) };
+    let joined = setns(pidfd, CloneFlags::CLONE_NEWUTS);
+    joined.named(format!("setns(pidfd_open({us}, 0), CLONE_NEWUTS)"))
+}
+
+fn open_kvm() -> Result<(), Refusal> {
+    kvm::can_run_x86()?;
+    let kvm = File::options().read(true).write(true).open("/dev/kvm");
+    kvm.map(drop).named("open(\"/dev/kvm\")")
+}
+
+/// Is there a hierarchy in which our cgroup can be told from the root, and from that of init?
+fn own_cgroup() -> Result<(), Refusal> {
+    let lines = |process: &str| {
+        let file = format!("/proc/{process}/cgroup");
+        fs::read_to_string(&file).named(format!("open({file:?})"))
+    };
+    let (ours, inits) = (lines("self")?, lines("1")?);
+    let holds_init = |our: &str| inits.lines().any(|its| format!("{its}/").starts_with(our));
+    let is_own = |our: &&str| !our.ends_with(":/") && !holds_init(&format!("{our}/"));
+    let found = ours.lines().find(is_own).map(drop);
+    found.ok_or(Errno::ENOENT).named("/proc/self/cgroup: a cgroup of our own")
+}
