@@ -1,5 +1,6 @@
 //! `cargo run` without a lesson: the workbook that lists, runs and keeps the ledger.
 
+mod accepted;
 mod host;
 mod lessons;
 
@@ -83,6 +84,79 @@ fn the_greeting_and_the_lessons_agree() {
             assert!(marks.contains(&(lesson.clone(), ran)), "{lesson} on {host:?}: {greeting:?}");
         }
     }
+}
+
+/// What the book shows: a host that forbids everything, and has no tools.
+#[test]
+fn doctor_says_what_cannot_run_why_and_what_to_do() {
+    let command = &mut workbook(&["doctor"]);
+    command.env("PATH", "").env_remove("GUEST_KERNEL");
+    let output = host::run_on(command, Host::Shut).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let said = text(&output.stdout);
+    let (first, rest) = said.split_once('\n').expect("a line that says where we are");
+    let release = first.strip_prefix("What runs on Linux ").expect("the kernel");
+    let (_, user) = release.split_once(' ').expect("the user");
+    let shown = format!("$ cargo run -- doctor\nWhat runs on Linux 6.12 {user}\n{rest}");
+    let wide = shown.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(wide, None, "more than 80 columns");
+    if cfg!(target_arch = "x86_64") {
+        accepted::assert_accepted("workbook@doctor", &shown);
+    }
+}
+
+/// A lesson that needs more than a kernel does not count.
+#[test]
+fn doctor_exits_0_if_every_core_lesson_runs() {
+    for user in [User::Root, User::Ordinary] {
+        let command = &mut workbook(&["doctor"]);
+        let output = host::run_as(command.env("PATH", ""), user).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(text(&output.stdout).contains("cannot  vm-demo"), "{output:?}");
+    }
+    let refused = host::run_on(&mut workbook(&["doctor"]), Host::Seccomp).output();
+    assert_eq!(refused.expect("it starts").status.code(), Some(69));
+}
+
+#[test]
+fn doctor_tells_programs_what_it_tells_people() {
+    for host in [Host::SharedRoot, Host::Shut, Host::Seccomp, Host::NoProc] {
+        let said = |option: &[&str]| {
+            let output = host::run_on(workbook(&["doctor"]).args(option), host).output();
+            let output = output.expect("it starts");
+            (output.status.code(), text(&output.stdout))
+        };
+        let ((code, people), (same_code, programs)) = (said(&[]), said(&["--json"]));
+        assert_eq!(code, same_code, "{host:?}");
+        assert_eq!(programs.lines().count(), 1, "a class's answers are a file of lines");
+        let json: serde_json::Value = serde_json::from_str(&programs).expect("JSON");
+        assert_eq!(json["core"], code == Some(0), "{host:?}: {json}");
+        let lessons = json["lessons"].as_array().expect("a list");
+        let names: Vec<_> = lessons.iter().map(|lesson| lesson["lesson"].as_str()).collect();
+        assert!(names.iter().flatten().eq(names_in_the_books_order().iter()), "{names:?}");
+        for lesson in lessons {
+            let [name, verdict] = ["lesson", "verdict"].map(|key| lesson[key].as_str());
+            let line = format!("{:<6}  {} ", verdict.expect("text"), name.expect("text"));
+            assert!(people.contains(&line), "{host:?}: no {line:?} in {people}");
+            if let Some(refusal) = lesson["refusal"].as_object() {
+                for key in ["call", "cause"] {
+                    let line = format!("{key:<8}{}\n", refusal[key].as_str().expect("text"));
+                    assert!(people.contains(&line), "{host:?}: no {line:?} in {people}");
+                }
+            }
+        }
+    }
+}
+
+/// What the book shows of the table that refusals and doctor read.
+#[test]
+fn doctor_knows_these_causes() {
+    let output = workbook(&["doctor", "--causes"]).output().expect("it starts");
+    let causes = format!("$ cargo run -- doctor --causes\n{}", text(&output.stdout));
+    let wide = causes.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(wide, None, "more than 80 columns");
+    accepted::assert_accepted("workbook@causes", &causes);
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub enum Host {
     NoKvm,
     /// The /dev/kvm of another user.
     ClosedKvm,
+    /// All of this: no user namespaces, no tools for administrators, the /dev/kvm of another user.
+    Shut,
     /// The root is an ordinary directory.
     Chroot,
     /// A `/` that is shared, as systemd makes it.
@@ -80,10 +82,11 @@ pub fn run_on(command: &mut Command, host: Host) -> &mut Command {
                 fs::set_permissions("/boot/vmlinuz-1", fs::Permissions::from_mode(0o000))
             }
             Host::NoKvm => empty_dev(),
-            Host::ClosedKvm => {
-                empty_dev()?;
-                fs::write("/dev/kvm", "")?;
-                fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o000))
+            Host::ClosedKvm => closed_kvm(),
+            Host::Shut => {
+                closed_kvm()?;
+                mount_at(Some("tmpfs"), Path::new("/usr/sbin"), Some("tmpfs"), MsFlags::empty())?;
+                fs::write("/proc/sys/user/max_user_namespaces", "0")
             }
             Host::SharedRoot => mount_namespace(MsFlags::MS_SHARED),
             Host::Chroot => plain_chroot(),
@@ -145,6 +148,12 @@ fn no_kernel() -> io::Result<()> {
 fn empty_dev() -> io::Result<()> {
     mount_namespace(MsFlags::MS_PRIVATE)?;
     mount_at(Some("tmpfs"), Path::new("/dev"), Some("tmpfs"), MsFlags::empty())
+}
+
+fn closed_kvm() -> io::Result<()> {
+    empty_dev()?;
+    fs::write("/dev/kvm", "")?;
+    fs::set_permissions("/dev/kvm", fs::Permissions::from_mode(0o000))
 }
 
 /// Everything of `/` bound into a plain directory, and that made the root. The directory is on a
