@@ -2,15 +2,11 @@
 
 use std::io::{self, Write};
 
-use anstyle::{AnsiColor, Style};
-
 use crate::contents::Entry;
 use crate::host::{self, Refusal};
 use crate::lesson::{HOLDS, REFUSED};
 use crate::needs::{self, Found, Verdict};
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+use crate::transcript::{BAD, GOOD};
 
 /// The exit code: can every core lesson run? A core lesson needs nothing but a Linux kernel.
 pub fn code(lessons: &[Entry], found: &Found) -> u8 {
@@ -21,13 +17,16 @@ pub fn code(lessons: &[Entry], found: &Found) -> u8 {
 /// How many of the core lessons can run, of how many.
 fn core(lessons: &[Entry], found: &Found) -> (usize, usize) {
     let core = lessons.iter().filter(|lesson| needs::is_core(&lesson.source));
-    let can = |lesson: &&Entry| !matches!(found.verdict(&lesson.source), Verdict::Cannot(_));
+    let can = |lesson: &&Entry| found.verdict(&lesson.source).is_run();
     (core.clone().filter(can).count(), core.count())
 }
 
-/// For a reader: a line a lesson, each refusal once, the tools.
-pub fn print(out: &mut impl Write, lessons: &[Entry], found: &Found) -> io::Result<()> {
-    writeln!(out, "What runs on {}\n", host::here())?;
+/// A line a lesson. Gives the refusals, each once, in the order of the numbers that the lines have.
+pub fn print_lessons<'found>(
+    out: &mut impl Write,
+    lessons: &[Entry],
+    found: &'found Found,
+) -> io::Result<Vec<&'found Refusal>> {
     let mut refusals: Vec<&Refusal> = Vec::new();
     for Entry { name, title, source } in lessons {
         match found.verdict(source) {
@@ -39,15 +38,21 @@ pub fn print(out: &mut impl Write, lessons: &[Entry], found: &Found) -> io::Resu
                 }
             }
             Verdict::Cannot(refusal) => {
-                let known = refusals.iter().position(|known| *known == refusal);
-                let nth = known.unwrap_or_else(|| {
+                if !refusals.contains(&refusal) {
                     refusals.push(refusal);
-                    refusals.len() - 1
-                });
-                writeln!(out, "{BAD}cannot{BAD:#}  {name:<16}  {title} [{}]", nth + 1)?;
+                }
+                let number = refusals.iter().position(|known| *known == refusal).unwrap_or(0) + 1;
+                writeln!(out, "{BAD}cannot{BAD:#}  {name:<16}  {title} [{number}]")?;
             }
         }
     }
+    Ok(refusals)
+}
+
+/// For a reader: the lessons, what refuses them, the tools.
+pub fn print(out: &mut impl Write, lessons: &[Entry], found: &Found) -> io::Result<()> {
+    writeln!(out, "What runs on {}\n", host::here())?;
+    let refusals = print_lessons(out, lessons, found)?;
     for (nth, refusal) in refusals.into_iter().enumerate() {
         write!(out, "\n[{}]\n{}", nth + 1, refusal.explanation())?;
     }

@@ -6,18 +6,15 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::{env, io};
 
-use anstyle::{AnsiColor, Style};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use workbook::contents::{self, Entry};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
-use workbook::needs::{Found, Verdict};
+use workbook::needs::Found;
+use workbook::transcript::{BAD, GOOD};
 use workbook::{doctor, host};
-
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// What std does to run a program.
 const START: &str = "fork() and execve()";
@@ -131,21 +128,14 @@ fn usage(lessons: &[Entry]) -> clap::Command {
 fn greet(lessons: &[Entry]) -> Result<u8> {
     let mut out = anstream::stdout();
     say!(out, "Starting with Linux Containers: a workbook that your own kernel checks\n")?;
-    let (found, mut next) = (Found::default(), None);
-    for Entry { name, title, source } in lessons {
-        match found.verdict(source) {
-            Verdict::Runs | Verdict::Partly(_) => {
-                say!(out, "{GOOD}runs{GOOD:#}    {name:<16}  {title}")?;
-                next = next.or(Some(name));
-            }
-            Verdict::Cannot(refusal) => {
-                say!(out, "{BAD}cannot{BAD:#}  {name:<16}  {title}")?;
-                say!(out, "                          {refusal}")?;
-            }
-        }
+    let found = Found::default();
+    let refusals = doctor::print_lessons(&mut out, lessons, &found).named("write(1)")?;
+    for (nth, refusal) in refusals.into_iter().enumerate() {
+        say!(out, "{}[{}] {refusal}", if nth == 0 { "\n" } else { "" }, nth + 1)?;
     }
+    let next = lessons.iter().find(|lesson| found.verdict(&lesson.source).is_run());
     let (next, meaning) = match (next, lessons.first()) {
-        (Some(name), _) => (name, "with book/src/ open beside it"),
+        (Some(next), _) => (&next.name, "with book/src/ open beside it"),
         (None, Some(first)) => (&first.name, "says why it cannot run here, and what to do"),
         (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
     };

@@ -106,6 +106,13 @@ pub enum Verdict<'found> {
     Cannot(&'found Refusal),
 }
 
+impl Verdict<'_> {
+    /// Does it run, be it in part?
+    pub fn is_run(&self) -> bool {
+        !matches!(self, Self::Cannot(_))
+    }
+}
+
 impl Found {
     /// What comes of a lesson with this source.
     pub fn verdict(&self, source: &str) -> Verdict<'_> {

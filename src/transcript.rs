@@ -15,8 +15,10 @@ const COLUMNS: usize = 80;
 
 const OUTSIDE: Style = AnsiColor::Blue.on_default();
 const INSIDE: Style = AnsiColor::Magenta.on_default();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What is as it should be, on a terminal.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What is not.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
 const QUIET: Style = Style::new().dimmed();
 
 #[derive(PartialEq)]
