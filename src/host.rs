@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::{geteuid, getpid};
 
+use crate::user;
+
 /// A call that this host refused, with what came of it. Displayed as strace(1) would.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
@@ -252,6 +254,22 @@ const ROWS: &[Row] = &[
         means: PRIVILEGED,
     },
     Row {
+        call: "/proc/sys/",
+        errno: Some(Errno::EROFS),
+        evidence: || true,
+        cause: "/proc/sys is mounted read-only, as in Docker, so no limit can be set",
+        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        means: PRIVILEGED,
+    },
+    Row {
+        call: "SECCOMP_MODE_FILTER",
+        errno: Some(Errno::EINVAL),
+        evidence: || true,
+        cause: "this kernel was built without seccomp filters (CONFIG_SECCOMP_FILTER)",
+        cure: "use a distribution's kernel",
+        means: NOTHING,
+    },
+    Row {
         call: "/proc/self/",
         errno: None,
         evidence: || setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1),
@@ -286,7 +304,11 @@ const ROWS: &[Row] = &[
     Row {
         call: "CLONE_NEW",
         errno: Some(Errno::EPERM),
-        evidence: || !geteuid().is_root() && setting("kernel/unprivileged_userns_clone") == Some(0),
+        evidence: || {
+            let is_first = user::in_first_namespace().unwrap_or_default();
+            let is_roots = is_first && geteuid().is_root();
+            !is_roots && setting("kernel/unprivileged_userns_clone") == Some(0)
+        },
         cause: "kernel.unprivileged_userns_clone is 0: user namespaces are for root",
         cure: "sudo sysctl -w kernel.unprivileged_userns_clone=1",
         means: FOR_ALL,

@@ -23,16 +23,19 @@ pub fn namespace_unless_root(t: &mut Transcript) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses to go on unless we are root of the host: for what no user namespace gives. The first
-/// user namespace is the one whose map leaves nobody out.
+/// Refuses to go on unless we are root of the host: for what no user namespace gives.
 pub fn needs_root() -> Result<(), Refusal> {
-    let file = "/proc/self/uid_map";
-    let map = fs::read_to_string(file).named(format!("open({file:?})"))?;
-    let is_first = map.split_whitespace().eq(["0", "0", "4294967295"]);
-    match is_first && host::has_cap_sys_admin()? {
+    match in_first_namespace()? && host::has_cap_sys_admin()? {
         true => Ok(()),
         false => Err(Refusal::not_root()),
     }
+}
+
+/// The first user namespace is the one whose map leaves nobody out.
+pub(crate) fn in_first_namespace() -> Result<bool, Refusal> {
+    let file = "/proc/self/uid_map";
+    let map = fs::read_to_string(file).named(format!("open({file:?})"))?;
+    Ok(map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 // ANCHOR: enter
