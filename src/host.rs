@@ -258,7 +258,7 @@ const ROWS: &[Row] = &[
         errno: Some(Errno::EROFS),
         evidence: || true,
         cause: "/proc/sys is mounted read-only, as in Docker, so no limit can be set",
-        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        cure: "start the container with `docker run --privileged`",
         means: PRIVILEGED,
     },
     Row {
@@ -469,7 +469,7 @@ const ROWS: &[Row] = &[
         errno: Some(Errno::EPERM),
         evidence: || status("Seccomp").as_deref() == Some("2"),
         cause: "a seccomp filter forbids it, as Docker's default profile does",
-        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        cure: "start the container with `docker run --privileged`",
         means: PRIVILEGED,
     },
     Row {
@@ -477,7 +477,7 @@ const ROWS: &[Row] = &[
         errno: Some(Errno::EPERM),
         evidence: proc_is_covered,
         cause: "parts of /proc are covered here, as in Docker, and must not be uncovered",
-        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        cure: "start the container with `docker run --privileged`",
         means: PRIVILEGED,
     },
     Row {
@@ -485,7 +485,7 @@ const ROWS: &[Row] = &[
         errno: Some(Errno::EPERM),
         evidence: || true,
         cause: "/sys is read-only or partly covered here, as in Docker, and must stay so",
-        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        cure: "start the container with `docker run --privileged`",
         means: PRIVILEGED,
     },
     Row {
@@ -573,7 +573,7 @@ const ROWS: &[Row] = &[
         errno: Some(Errno::ENOSYS),
         evidence: || true,
         cause: "a seccomp filter hides clone3(2), or the kernel is older than 5.3",
-        cure: "use a newer kernel, or start it with `docker run --privileged`",
+        cure: "use a newer kernel, or start the container with `--privileged`",
         means: PRIVILEGED,
     },
     Row {
