@@ -4,10 +4,12 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::{geteuid, getpid};
 
@@ -211,6 +213,46 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this /proc was mounted in another PID namespace than ours (see ps-demo)",
         cure: "mount -t proc proc /proc   in this namespace, then again",
+        means: NOTHING,
+    },
+    Row {
+        call: "",
+        errno: Some(Errno::EAGAIN),
+        evidence: || true,
+        cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
+        cure: "end some of your processes, or raise the limit",
+        means: NOTHING,
+    },
+    Row {
+        call: "lxc-",
+        errno: None,
+        evidence: few_processes_are_left,
+        cause: "a limit on processes (ulimit -u) leaves too few of them for LXC",
+        cure: "end some of your processes, or raise the limit",
+        means: NOTHING,
+    },
+    Row {
+        call: "qemu-system-x86_64",
+        errno: None,
+        evidence: few_processes_are_left,
+        cause: "a limit on processes (ulimit -u, with threads) leaves too few for qemu",
+        cure: "end some of your processes, or raise the limit",
+        means: NOTHING,
+    },
+    Row {
+        call: "mmap(NULL, ",
+        errno: Some(Errno::ENOMEM),
+        evidence: || limit("Max address space").is_some(),
+        cause: "a limit on memory (ulimit -v) leaves less than a lesson needs",
+        cure: "use a shell without that limit: `ulimit -v` shows it",
+        means: NOTHING,
+    },
+    Row {
+        call: "mmap(NULL, ",
+        errno: Some(Errno::ENOMEM),
+        evidence: || true,
+        cause: "the host has promised all its memory (vm.overcommit_memory is 2)",
+        cure: "end some of your programs, then again",
         means: NOTHING,
     },
     Row {
@@ -459,6 +501,14 @@ const ROWS: &[Row] = &[
     Row {
         call: "qemu-system-x86_64",
         errno: None,
+        evidence: || limit("Max address space").is_some(),
+        cause: "a limit on memory (ulimit -v) leaves less than the 2 GB that qemu needs",
+        cure: "use a shell without that limit: `ulimit -v` shows it",
+        means: NOTHING,
+    },
+    Row {
+        call: "qemu-system-x86_64",
+        errno: None,
         evidence: || true,
         cause: "the machine did not do what the lesson waits for",
         cure: "run it again on an idle host, or with another kernel in GUEST_KERNEL",
@@ -542,22 +592,6 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "PID 1 of the new PID namespace was killed from elsewhere (see init-demo)",
         cure: "run it again",
-        means: NOTHING,
-    },
-    Row {
-        call: "fork",
-        errno: Some(Errno::EAGAIN),
-        evidence: || true,
-        cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
-        cure: "end some of your processes, or raise the limit",
-        means: NOTHING,
-    },
-    Row {
-        call: "clone",
-        errno: Some(Errno::EAGAIN),
-        evidence: || true,
-        cause: "a limit on processes is reached (ulimit -u, or a cgroup's pids.max)",
-        cure: "end some of your processes, or raise the limit",
         means: NOTHING,
     },
     Row {
@@ -674,6 +708,23 @@ pub fn here() -> String {
     format!("Linux {} as {user}", version.join("."))
 }
 
+/// What a lesson may need beyond what its program has at `main`: VmPeak of proc_pid_status(5), less
+/// VmSize at the start, is half a megabyte for most, 2 MiB where a thread is made, and 17 MiB for
+/// guest-demo, which puts a file system together in memory. The rest is reserve.
+const MEMORY: usize = 64 << 20;
+
+/// A program that gets no memory ends by SIGABRT, without a cause or a cure. So a lesson asks for
+/// all of it once, before anything else, and gives it back.
+pub fn memory_is_there() -> Result<(), Refusal> {
+    let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    let call = format!("mmap(NULL, {MEMORY}, ..., MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)");
+    let size = NonZeroUsize::new(MEMORY).ok_or(Errno::EINVAL).named(&*call)?;
+    // SAFETY: the kernel chooses where, so nothing that is in use is replaced.
+    let memory = unsafe { mmap_anonymous(None, size, access, MapFlags::MAP_PRIVATE) };
+    // SAFETY: just made, of this size, and nobody has used it.
+    unsafe { munmap(memory.named(&*call)?, MEMORY) }.named("munmap(2)")
+}
+
 /// The precondition of every lesson: `/proc` is there and shows our own PID namespace.
 pub(crate) fn proc_is_ours() -> Result<(), Refusal> {
     let call = "readlink(\"/proc/self\")";
@@ -708,6 +759,24 @@ fn status(name: &str) -> Option<String> {
 fn setting(name: &str) -> Option<u64> {
     let text = fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
     text.trim().parse().ok()
+}
+
+/// A soft limit of this process, `None` where there is none: proc_pid_limits(5).
+fn limit(name: &str) -> Option<usize> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Less than 32 more? The tools need up to a dozen, and tell no errno when they get none. The limit
+/// is on all processes of our user, and counts their threads.
+fn few_processes_are_left() -> bool {
+    let owner = |process: &Path| fs::metadata(process).ok().map(|process| process.uid());
+    let us = owner("/proc/self".as_ref());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let ours = processes.filter(|process| owner(process) == us);
+    let threads = ours.map(|process| fs::read_dir(process.join("task")).map_or(0, Iterator::count));
+    limit("Max processes").is_some_and(|limit| limit < 32 + threads.sum::<usize>())
 }
 
 fn proc_is_mounted() -> bool {

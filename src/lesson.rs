@@ -77,7 +77,8 @@ impl Lesson {
         // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
         let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 
-        match self.lists_or_runs(&self.arguments().get_matches(), body) {
+        let run = || self.lists_or_runs(&self.arguments().get_matches(), body);
+        match host::memory_is_there().and_then(|()| run()) {
             Ok(true) => ExitCode::from(HOLDS),
             Ok(false) => ExitCode::from(FAILS),
             Err(refusal) => {

@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use workbook::contents::{self, Entry};
-use workbook::host::{Named as _, Refusal};
+use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::Found;
 use workbook::transcript::{BAD, GOOD};
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn workbook() -> Result<u8> {
+    host::memory_is_there()?;
     let lessons = contents::lessons()?;
     let mut usage = usage(&lessons);
     match usage.clone().get_matches().subcommand() {
