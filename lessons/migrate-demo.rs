@@ -122,7 +122,12 @@ fn ask(outside: &mut Outside) -> Result<(), Refusal> {
                 WaitStatus::Exited(_, errno) if errno > 0 => Err(Errno::from_raw(errno)),
                 _ => Ok(()),
             };
-            outside.tell("unshare(CLONE_NEWUSER), clone3(set_tid=[77])", result(asked));
+            let call = "unshare(CLONE_NEWUSER), clone3(set_tid=[77])";
+            match asked {
+                // One process or namespace too many: that says nothing about the PID.
+                Err(Errno::EAGAIN | Errno::ENOSPC) => asked.named(call)?,
+                _ => outside.tell(call, result(asked)),
+            }
         }
     }
     Ok(())
