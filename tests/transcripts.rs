@@ -8,12 +8,15 @@ mod host;
 mod lessons;
 mod normal;
 
+use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fs, thread};
 
 use accepted::assert_accepted;
 use host::User;
+use nix::unistd::geteuid;
 use workbook::contents;
 
 /// Whose run the book shows.
@@ -21,34 +24,64 @@ fn shown(lesson: &str) -> User {
     if lessons::needs_root(lesson) { User::Root } else { User::Ordinary }
 }
 
-/// The reader's command, and what it prints, with example values.
-fn transcript(lesson: &str, without: Option<&str>, user: User) -> String {
+/// What a lesson prints. One run is enough for all tests that look at one.
+fn printed(lesson: &str, without: Option<&str>, user: User) -> String {
+    type Runs = BTreeMap<(String, Option<String>, bool), Arc<OnceLock<String>>>;
+    static RUNS: Mutex<Runs> = Mutex::new(Runs::new());
+    let key = (lesson.to_string(), without.map(str::to_string), user == User::Root);
+    let run = RUNS.lock().expect("nobody panics with it").entry(key).or_default().clone();
+    run.get_or_init(|| print_again(lesson, without, user)).clone()
+}
+
+fn print_again(lesson: &str, without: Option<&str>, user: User) -> String {
     let mut command = lessons::command(lesson);
-    let mut shown = format!("$ cargo run --bin {lesson}");
-    if let Some(control) = without {
-        command.args(["--without", control]);
-        shown += &format!(" -- --without {control}");
-    }
+    command.args(without.map(|control| format!("--without={control}")));
     let output = host::run_as(&mut command, user).output().expect("the lesson starts");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{shown} as {user:?}: {stderr}");
-    assert_eq!(stderr, "", "{shown} as {user:?}");
-    let stdout = String::from_utf8(output.stdout).expect("a lesson prints UTF-8");
-    format!("{shown}\n{}", normal::transcript(&stdout))
+    assert_eq!(output.status.code(), Some(0), "{command:?} as {user:?}: {stderr}");
+    assert_eq!(stderr, "", "{command:?} as {user:?}");
+    String::from_utf8(output.stdout).expect("a lesson prints UTF-8")
+}
+
+/// The reader's command, and what it prints, with example values.
+fn transcript(lesson: &str, without: Option<&str>, user: User) -> String {
+    let arguments = without.map(|control| format!(" -- --without {control}")).unwrap_or_default();
+    let printed = printed(lesson, without, user);
+    format!("$ cargo run --bin {lesson}{arguments}\n{}", normal::transcript(&printed))
+}
+
+/// Every lesson, plainly and without each of its ingredients, a few at a time.
+fn each_run(test: impl Fn(&str, Option<&str>) + Sync) {
+    let lessons = lessons::here().into_iter();
+    let runs = lessons.flat_map(|lesson| {
+        let controls = lessons::runs(&lesson).into_iter();
+        controls.map(|control| (lesson.clone(), control)).collect::<Vec<_>>()
+    });
+    let runs: Vec<_> = runs.collect();
+    let at_once = 2 * thread::available_parallelism().expect("a number").get(); // a lesson waits a lot
+    let share = |nth| {
+        for (lesson, control) in runs.iter().skip(nth).step_by(at_once) {
+            test(lesson, control.as_deref());
+        }
+    };
+    thread::scope(|scope| {
+        for nth in 0..at_once {
+            let share = &share;
+            scope.spawn(move || share(nth));
+        }
+    });
 }
 
 #[test]
 fn every_lesson_and_control_prints_its_accepted_transcript() {
-    for lesson in lessons::here() {
-        for control in lessons::runs(&lesson) {
-            let text = transcript(&lesson, control.as_deref(), shown(&lesson));
-            let suffix = control.map(|control| format!("@without-{control}"));
-            let name = lesson.clone() + suffix.as_deref().unwrap_or_default();
-            if is_checked_in_full(&name, &text) {
-                assert_accepted(&name, &text);
-            }
+    each_run(|lesson, control| {
+        let text = transcript(lesson, control, shown(lesson));
+        let suffix = control.map(|control| format!("@without-{control}")).unwrap_or_default();
+        let name = format!("{lesson}{suffix}");
+        if is_checked_in_full(&name, &text) {
+            assert_accepted(&name, &text);
         }
-    }
+    });
 }
 
 /// Or does this host leave claims open that the accepted transcript has not? That is no fault of the
@@ -70,50 +103,43 @@ fn is_checked_in_full(name: &str, text: &str) -> bool {
 /// is accepted too: NAME@root.snap.
 #[test]
 fn root_sees_the_same_without_the_user_namespace() {
-    for lesson in lessons::here() {
-        for control in lessons::runs(&lesson) {
-            let root = transcript(&lesson, control.as_deref(), User::Root);
-            let suffix = control.as_deref().map(|control| format!("@without-{control}"));
-            let accepted = format!("{lesson}@root{}", suffix.unwrap_or_default());
-            let file = contents::root().join(format!("tests/snapshots/{accepted}.snap"));
-            if file.exists() {
-                assert_accepted(&accepted, &root);
-                continue;
-            }
-            let ordinary = transcript(&lesson, control.as_deref(), shown(&lesson));
-            let line = |line: &&str| !line.starts_with("outside  unshare(CLONE_NEWUSER) ");
-            let rest: Vec<_> = ordinary.lines().filter(line).collect();
-            assert_eq!(root.lines().collect::<Vec<_>>(), rest, "{lesson} {control:?}");
+    each_run(|lesson, control| {
+        let root = transcript(lesson, control, User::Root);
+        let suffix = control.map(|control| format!("@without-{control}")).unwrap_or_default();
+        let accepted = format!("{lesson}@root{suffix}");
+        let file = contents::root().join(format!("tests/snapshots/{accepted}.snap"));
+        if file.exists() {
+            return assert_accepted(&accepted, &root);
         }
-    }
+        let ordinary = transcript(lesson, control, shown(lesson));
+        let line = |line: &&str| !line.starts_with("outside  unshare(CLONE_NEWUSER) ");
+        let rest: Vec<_> = ordinary.lines().filter(line).collect();
+        assert_eq!(root.lines().collect::<Vec<_>>(), rest, "{lesson} {control:?}");
+    });
 }
 
 /// A lesson that takes long, as one that boots a Linux, is run less often.
 #[test]
 fn a_hundred_runs_print_the_same() {
-    const ENOUGH: Duration = Duration::from_secs(10);
-    for lesson in lessons::here() {
-        for control in lessons::runs(&lesson) {
-            let start = Instant::now();
-            let first = transcript(&lesson, control.as_deref(), shown(&lesson));
-            for nth in (2..=100).take_while(|nth| *nth <= 3 || start.elapsed() < ENOUGH) {
-                let again = transcript(&lesson, control.as_deref(), shown(&lesson));
-                assert_eq!(again, first, "{lesson} {control:?}, run {nth}");
-            }
+    const ENOUGH: Duration = Duration::from_secs(3);
+    each_run(|lesson, control| {
+        let first = normal::transcript(&printed(lesson, control, shown(lesson)));
+        let start = Instant::now();
+        for nth in (2..=100).take_while(|nth| *nth <= 3 || start.elapsed() < ENOUGH) {
+            let again = normal::transcript(&print_again(lesson, control, shown(lesson)));
+            assert_eq!(again, first, "{lesson} {control:?}, run {nth}");
         }
-    }
+    });
 }
 
 #[test]
 fn a_transcript_is_short_enough_to_read_aloud() {
-    for lesson in lessons::here() {
-        for control in lessons::runs(&lesson) {
-            let text = transcript(&lesson, control.as_deref(), shown(&lesson));
-            let wide = text.lines().find(|line| line.chars().count() > 80);
-            assert_eq!(wide, None, "{lesson} {control:?}: more than 80 columns");
-            assert!(text.lines().count() <= 30, "{lesson} {control:?}: more than 30 lines");
-        }
-    }
+    each_run(|lesson, control| {
+        let text = transcript(lesson, control, shown(lesson));
+        let wide = text.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{lesson} {control:?}: more than 80 columns");
+        assert!(text.lines().count() <= 30, "{lesson} {control:?}: more than 30 lines");
+    });
 }
 
 #[test]
@@ -141,9 +167,9 @@ fn wrong_usage_exits_2() {
 /// What a lesson says one sees by hand, one sees by hand. In CI the tools must be there.
 #[test]
 fn the_same_by_hand_shows_the_same() {
+    let us = if geteuid().is_root() { User::Root } else { User::Ordinary };
     for lesson in lessons::here() {
-        let output = lessons::command(&lesson).output().expect("the lesson starts");
-        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let text = printed(&lesson, None, us);
         let (_, by_hand) = text.split_once("\nby hand").expect("a lesson says how by hand");
         for part in by_hand.split("\nby hand") {
             let (command, expected) = part.split_once('\n').expect("a command and its output");

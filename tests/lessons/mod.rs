@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::{env, fs};
+use std::{env, fs, thread};
 
 /// The names of the lessons: the files in lessons/.
 pub fn all() -> Vec<String> {
@@ -24,7 +24,7 @@ pub fn names() -> Vec<String> {
     all().into_iter().filter(is_wanted).collect()
 }
 
-/// Those of them that can run here. The others lack something that this machine does not have,
+/// Those of them that can run here: each is tried, all at once. The others lack something that this machine does not have,
 /// and are refused for that reason alone. In CI only hardware may be missing, or root.
 pub fn here() -> Vec<String> {
     static HERE: OnceLock<Vec<String>> = OnceLock::new();
@@ -45,7 +45,16 @@ pub fn here() -> Vec<String> {
         }
         !lacks
     };
-    HERE.get_or_init(|| names().into_iter().filter(run).collect()).clone()
+    let run_all = || {
+        thread::scope(|scope| {
+            let runs: Vec<_> = names()
+                .into_iter()
+                .map(|name| scope.spawn(move || run(&name).then_some(name)))
+                .collect();
+            runs.into_iter().filter_map(|run| run.join().expect("it runs or is refused")).collect()
+        })
+    };
+    HERE.get_or_init(run_all).clone()
 }
 
 /// Did sh(1), unshare(1) or strace(1) find a tool missing?
