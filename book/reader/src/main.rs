@@ -14,6 +14,7 @@ use axum::{Router, serve};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use tokio::net::TcpListener;
 use tokio::runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tower_http::services::{ServeDir, ServeFile};
 
 const PORT: u16 = 3000;
@@ -66,15 +67,18 @@ fn write_pages(arguments: &ArgMatches) -> Result<()> {
 }
 
 fn serve_pages(port: Option<u16>) -> Result<()> {
-    let pages = book_reader::build(book_reader::folder(), None)?;
     runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        // Before the book is built: who has to choose another port need not wait.
         let listener = listen(port).await?;
         let address = listener.local_addr()?;
+        let pages = book_reader::build(book_reader::folder(), None)?;
+        // Before anybody is told that Ctrl-C ends it: until then that is a death by SIGINT.
+        let mut asked = signal(SignalKind::interrupt())?;
         writeln!(io::stdout(), "The book is at http://{address}/ (Ctrl-C ends it)")?;
         let server = serve(listener, app(&pages, address.port())).into_future();
         tokio::select! {
             served = server => served.context("serving"),
-            asked = tokio::signal::ctrl_c() => asked.context("waiting for Ctrl-C"),
+            _ = asked.recv() => Ok(()),
         }
     })
 }
