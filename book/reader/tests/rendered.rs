@@ -15,13 +15,20 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The pages, built once for all tests, in the folder that cargo gives to tests.
+/// The pages, written once for all tests, in the folder that cargo gives to tests. The command says
+/// where the first one is.
 fn pages() -> &'static Path {
     static PAGES: OnceLock<PathBuf> = OnceLock::new();
     PAGES.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
         let _ = fs::remove_dir_all(&folder); // may not be there
-        book_reader::build(&book(), Some(&folder)).expect("the book can be built")
+        let mut command = Command::new(env!("CARGO_BIN_EXE_book"));
+        command.args(["build", "--dest"]).arg(&folder);
+        let output = command.output().expect("the program starts");
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(Path::new(said.trim_end()), folder.join("index.html"));
+        folder
     })
 }
 
@@ -171,17 +178,7 @@ fn an_include_that_mdbook_only_logs_is_an_error() {
 }
 
 #[test]
-fn the_command_writes_the_pages_and_says_where() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("written");
-    let output = Command::new(env!("CARGO_BIN_EXE_book"))
-        .args(["build", "--dest"])
-        .arg(&folder)
-        .output()
-        .expect("the program starts");
-    assert!(output.status.success(), "{output:?}");
-    let said = String::from_utf8(output.stdout).expect("UTF-8");
-    assert!(Path::new(said.trim_end()).is_file(), "{said}");
-
+fn a_wrong_command_exits_2() {
     let wrong = Command::new(env!("CARGO_BIN_EXE_book")).arg("biuld").output();
     assert_eq!(wrong.expect("the program starts").status.code(), Some(2));
 }

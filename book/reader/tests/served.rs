@@ -48,9 +48,17 @@ impl Drop for Server {
     }
 }
 
+/// One server for all: to build the book is most of the work.
 #[test]
-fn it_serves_the_pages_and_nothing_beside_them() {
+fn a_server_from_its_start_to_ctrl_c() {
     let server = Server::start();
+    it_serves_the_pages_and_nothing_beside_them(&server);
+    it_answers_only_to_the_names_of_this_machine(&server);
+    it_listens_on_loopback_only(&server);
+    ctrl_c_ends_it_with_success(server);
+}
+
+fn it_serves_the_pages_and_nothing_beside_them(server: &Server) {
     let index = server.get("/", &server.host());
     assert!(index.starts_with("HTTP/1.1 200 ") && index.contains("text/html"), "{index}");
     assert!(server.get("/pid-demo.html", &server.host()).contains("CLONE_NEWPID"));
@@ -63,9 +71,7 @@ fn it_serves_the_pages_and_nothing_beside_them() {
     }
 }
 
-#[test]
-fn it_answers_only_to_the_names_of_this_machine() {
-    let server = Server::start();
+fn it_answers_only_to_the_names_of_this_machine(server: &Server) {
     let named = format!("localhost:{}", server.port);
     assert!(server.get("/", &named).starts_with("HTTP/1.1 200 "));
     let foreign = ["elsewhere.example", "127.0.0.1", "127.0.0.1.elsewhere.example", ""];
@@ -76,9 +82,7 @@ fn it_answers_only_to_the_names_of_this_machine() {
 }
 
 /// The kernel's list of sockets names the address, in hexadecimal: proc_net(5).
-#[test]
-fn it_listens_on_loopback_only() {
-    let server = Server::start();
+fn it_listens_on_loopback_only(server: &Server) {
     let sockets = std::fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
     let port = format!(":{:04X}", server.port);
     let ours = sockets.lines().filter_map(|line| line.split_whitespace().nth(1));
@@ -86,6 +90,13 @@ fn it_listens_on_loopback_only() {
     let loopback = format!("{:08X}{port}", u32::from_ne_bytes([127, 0, 0, 1]));
     assert!(ours.contains(&loopback.as_str()), "{ours:?}");
     assert!(ours.iter().all(|address| *address == loopback), "{ours:?}");
+}
+
+fn ctrl_c_ends_it_with_success(mut server: Server) {
+    let pid = server.process.id().to_string();
+    let sent = Command::new("sh").args(["-c", &format!("kill -INT {pid}")]).status();
+    assert!(sent.expect("sh is there").success());
+    assert!(server.process.wait().expect("it ends").success());
 }
 
 #[test]
@@ -100,13 +111,4 @@ fn a_port_that_is_taken_is_an_error_of_one_line() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.starts_with(&format!("book: 127.0.0.1:{port}: ")), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
-}
-
-#[test]
-fn ctrl_c_ends_it_with_success() {
-    let mut server = Server::start();
-    let pid = server.process.id().to_string();
-    let sent = Command::new("sh").args(["-c", &format!("kill -INT {pid}")]).status();
-    assert!(sent.expect("sh is there").success());
-    assert!(server.process.wait().expect("it ends").success());
 }
