@@ -10,11 +10,11 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use workbook::contents::{self, Entry};
+use workbook::doctor;
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::Found;
 use workbook::transcript::{BAD, GOOD};
-use workbook::{doctor, host};
 
 /// What std does to run a program.
 const START: &str = "fork() and execve()";
