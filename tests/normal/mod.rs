@@ -39,7 +39,7 @@ const QEMU_THREADS: &str = "4";
 const OUR_CGROUP: &str = "/user.slice/me.scope";
 const INIT_CGROUP: &str = "/init.scope";
 const HIERARCHY: &str = "cgroup: 0::";
-const MOUNT_CGROUP: &str = "mount(\"none\", \"/sys/fs/cgroup\", \"cgroup2\", 0, NULL)";
+const MOUNT_CGROUP: &str = "mount(\"none\", \"/mnt\", \"cgroup2\", 0, NULL)";
 
 /// What was seen so far, in this order.
 #[derive(Default)]
@@ -141,9 +141,7 @@ impl Seen {
             // Between two looks at the host's list a process may come or go: only 1 means much.
             "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
             _ if call.ends_with(": Name, NSpid (first, last)") => self.pids(result),
-            _ if call.ends_with(HIERARCHY)
-                || call.contains("mountinfo: root of /sys/fs/cgroup") =>
-            {
+            _ if call.ends_with(HIERARCHY) || call.contains("mountinfo: root of /mnt") => {
                 self.cgroup(call.starts_with("/proc/1/"), result)
             }
             "wc -l < /proc/self/mountinfo" => {
@@ -294,7 +292,7 @@ impl Seen {
 fn one_hierarchy(call: &str) -> String {
     match call.split_once("cgroup: ") {
         Some((file, key)) if key.ends_with(':') => format!("{file}{HIERARCHY}"),
-        _ if call.starts_with("mount(\"none\", \"/sys/fs/cgroup\", ") => MOUNT_CGROUP.to_string(),
+        _ if call.starts_with("mount(\"none\", \"/mnt\", ") => MOUNT_CGROUP.to_string(),
         _ => call.to_string(),
     }
 }
