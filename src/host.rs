@@ -181,6 +181,20 @@ macro_rules! limit {
     };
 }
 
+/// A profile confines us. What it allows is not written anywhere that we may read.
+macro_rules! apparmor {
+    ($call:literal, $errno:expr) => {
+        Row {
+            call: $call,
+            errno: Some($errno),
+            evidence: apparmor_confines_us,
+            cause: "an AppArmor profile is in force for this program, and forbids it",
+            cure: "sudo aa-status   names it; sudo aa-disable   switches one off",
+            means: "without it the program can do all that its user can",
+        }
+    };
+}
+
 const UNKNOWN: Row = Row {
     call: "",
     errno: None,
@@ -319,6 +333,8 @@ const ROWS: &[Row] = &[
         cure: "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
         means: FOR_ALL,
     },
+    apparmor!("/proc/self/", Errno::EPERM),
+    apparmor!("/proc/self/", Errno::EACCES),
     Row {
         call: "/proc/self/uid_map",
         errno: Some(Errno::EPERM),
@@ -372,7 +388,7 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
-        call: "mount(\"tmpfs\", \"/mnt\"",
+        call: "\"/mnt\"",
         errno: Some(Errno::ENOENT),
         evidence: || true,
         cause: "there is no directory /mnt here, where the lesson mounts",
@@ -538,6 +554,8 @@ const ROWS: &[Row] = &[
         cure: "start the container with `docker run --privileged`",
         means: PRIVILEGED,
     },
+    apparmor!("", Errno::EPERM),
+    apparmor!("", Errno::EACCES),
     Row {
         call: "CLONE_NEW",
         errno: Some(Errno::EPERM),
@@ -777,6 +795,12 @@ fn few_processes_are_left() -> bool {
     let ours = processes.filter(|process| owner(process) == us);
     let threads = ours.map(|process| fs::read_dir(process.join("task")).map_or(0, Iterator::count));
     limit("Max processes").is_some_and(|limit| limit < 32 + threads.sum::<usize>())
+}
+
+/// The profile's name, and its mode in brackets: apparmor(7). SELinux has contexts there.
+fn apparmor_confines_us() -> bool {
+    let profile = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
+    profile.trim().ends_with(" (enforce)")
 }
 
 fn proc_is_mounted() -> bool {
