@@ -63,16 +63,17 @@ fn namespaces_demo(t: &mut Transcript) -> Result<(), Refusal> {
     let call = "readlink(\"/proc/self/ns/uts\")";
     t.outside(call, readlink("/proc/self/ns/uts").named(call)?.display());
 
-    let flags = KINDS.iter().map(|(_, flag)| *flag).collect();
-    let call = "clone(CLONE_NEWNS|CLONE_NEWPID|...|SIGCHLD)";
+    let flags: CloneFlags = KINDS.iter().map(|(_, flag)| *flag).collect();
+    let names: Vec<_> = flags.iter_names().map(|(name, _)| name).collect();
     let (mut from_inside, mut to_outside) = child::ends(t)?;
     let mut stack = vec![0; 256 * 1024];
     let process = Box::new(|| {
         to_outside.live(|outside| outside.did("sethostname(\"kept\")", sethostname("kept")))
     });
     // SAFETY: this program has one thread, so the child may do whatever we may.
-    let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }.named(call)?;
-    t.outside(call, pid);
+    let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }
+        .named(format!("clone({}|SIGCHLD)", names.join("|")))?;
+    t.outside("clone(CLONE_NEWNS|CLONE_NEWPID|...|SIGCHLD)", pid);
     from_inside.start(pid, to_outside);
     let [_sethostname] = from_inside.hear(t)?;
 
