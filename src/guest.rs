@@ -88,12 +88,7 @@ pub fn initramfs() -> Result<File, Refusal> {
     for library in libraries() {
         archive.add_file(&library, library.as_ref())?;
     }
-    archive.add("TRAILER!!!", 0, &[]);
-    // A file without a name. The program that we start next inherits it.
-    let memory = memfd_create("initramfs", MFdFlags::empty()).named("memfd_create(2)")?;
-    let mut memory = File::from(memory);
-    memory.write_all(&archive.0).named("write(2) to a memfd")?;
-    Ok(memory)
+    archive.in_memory()
 }
 // ANCHOR_END: initramfs
 
@@ -120,11 +115,12 @@ fn libraries() -> Vec<String> {
 /// A cpio archive in the format "newc": cpio(5), and the kernel's documentation in
 /// driver-api/early-userspace/buffer-format.
 #[derive(Default)]
-struct Archive(Vec<u8>);
+pub struct Archive(Vec<u8>);
 
 impl Archive {
-    /// The kernel makes no folder that is not in the archive.
-    fn add_file(&mut self, name: &str, file: &Path) -> Result<(), Refusal> {
+    /// Adds this file as a program of that name, and the folders that it is in: the kernel makes
+    /// none that is not in the archive.
+    pub fn add_file(&mut self, name: &str, file: &Path) -> Result<(), Refusal> {
         let content = fs::read(file).named(format!("open({file:?})"))?;
         let folders = Path::new(name).ancestors().skip(1).collect::<Vec<_>>();
         for folder in folders.into_iter().rev().filter_map(Path::to_str).filter(|f| *f != "/") {
@@ -134,7 +130,8 @@ impl Archive {
         Ok(())
     }
 
-    fn add(&mut self, name: &str, mode: u32, content: &[u8]) {
+    /// Adds a file or a folder of root's: inode(7) has the modes.
+    pub fn add(&mut self, name: &str, mode: u32, content: &[u8]) {
         let name = name.trim_start_matches('/');
         let (name_size, size) = (name.len() as u32 + 1, content.len() as u32);
         // Inode, mode, owner, group, links, time, size, four device numbers, name's size, checksum.
@@ -145,6 +142,15 @@ impl Archive {
         self.align();
         self.0.extend(content);
         self.align();
+    }
+
+    /// The archive as a file without a name. The program that we start next inherits it.
+    pub fn in_memory(mut self) -> Result<File, Refusal> {
+        self.add("TRAILER!!!", 0, &[]);
+        let memory = memfd_create("initramfs", MFdFlags::empty()).named("memfd_create(2)")?;
+        let mut memory = File::from(memory);
+        memory.write_all(&self.0).named("write(2) to a memfd")?;
+        Ok(memory)
     }
 
     fn align(&mut self) {
