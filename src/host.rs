@@ -677,6 +677,22 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
+        call: "seccomp(SECCOMP_SET_MODE_FILTER",
+        errno: None,
+        evidence: || true,
+        cause: "this kernel was built without seccomp filters (CONFIG_SECCOMP_FILTER)",
+        cure: "use a distribution's kernel",
+        means: NOTHING,
+    },
+    Row {
+        call: "prctl(PR_SET_NO_NEW_PRIVS, 0)",
+        errno: None,
+        evidence: || true,
+        cause: "no_new_privs is set here already, and nobody can take it back",
+        cure: "run it from a shell that was not started with it, such as a new login",
+        means: NOTHING,
+    },
+    Row {
         call: "write(1)",
         errno: Some(Errno::ENOSPC),
         evidence: || true,

@@ -8,11 +8,13 @@
 use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::{ptr, thread};
 
 use nix::errno::Errno;
 use nix::libc::{self, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_NEWLINK};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::{get_no_new_privs, set_no_new_privs};
 use nix::sys::utsname::uname;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, getpid};
@@ -76,9 +78,12 @@ const NEEDS: &[Need] = &[
     need("bridge and veth", &["\"bridge\"", "\"veth\""], Do(bridge_and_veth)),
     need("clone3(2)", &["SYS_clone3"], Look(clone3)),
     need("setns(2) with a pidfd", &["pidfd_open("], Do(setns_with_a_pidfd)),
+    need("a seccomp filter", &["libc::SYS_seccomp"], Look(seccomp_filter)),
     // For some claims only.
     more("unshare(1)", &["find(\"unshare\")"], Find("unshare")),
     more("a cgroup other than /", &[], Look(own_cgroup)),
+    more("a shell without no_new_privs", &[], Look(no_promise)),
+    more("a libc that calls clone3(2)", &[], Do(libc_calls_clone3)),
     // For lines `by hand`.
     more("ps(1)", &[], Find("ps")),
     more("strace(1)", &[], Find("strace")),
@@ -274,6 +279,45 @@ fn setns_with_a_pidfd() -> Result<(), Refusal> {
     let pidfd = unsafe { std::os::fd::BorrowedFd::borrow_raw(pidfd as i32) };
     let joined = setns(pidfd, CloneFlags::CLONE_NEWUTS);
     joined.named(format!("setns(pidfd_open({us}, 0), CLONE_NEWUTS)"))
+}
+
+/// Without a program none is installed: EFAULT. A kernel without filters says EINVAL.
+fn seccomp_filter() -> Result<(), Refusal> {
+    let (set, none) = (libc::SECCOMP_SET_MODE_FILTER, ptr::null::<libc::sock_fprog>());
+    // SAFETY: with a null pointer the kernel changes nothing.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_seccomp, set, 0, none) }) {
+        Err(Errno::EFAULT) => Ok(()),
+        other => other.map(drop).named("seccomp(SECCOMP_SET_MODE_FILTER, 0, NULL)"),
+    }
+}
+
+/// Whoever started this shell may have promised for it, and for all that comes later.
+fn no_promise() -> Result<(), Refusal> {
+    match get_no_new_privs().named("prctl(PR_GET_NO_NEW_PRIVS)")? {
+        false => Ok(()),
+        true => Err(Errno::EINVAL).named("prctl(PR_SET_NO_NEW_PRIVS, 0)"),
+    }
+}
+
+/// glibc does since 2.34, and gives up if a filter says EPERM. Others have no use for clone3(2).
+fn libc_calls_clone3() -> Result<(), Refusal> {
+    let step = |code, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0), // the number of the call
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_clone3 as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    set_no_new_privs().named("prctl(PR_SET_NO_NEW_PRIVS, 1)")?;
+    // SAFETY: the kernel copies the program, which lives until the call returns.
+    let set =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    Errno::result(set).named("prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER)")?;
+    match thread::Builder::new().spawn(|| ()) {
+        Ok(_) => Err(Errno::ENOSYS).named("clone3(2) in pthread_create(3)"),
+        Err(_) => Ok(()),
+    }
 }
 
 fn open_kvm() -> Result<(), Refusal> {
