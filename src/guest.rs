@@ -94,7 +94,7 @@ pub fn initramfs() -> Result<File, Refusal> {
 
 /// The dynamic loader and the libraries that this program runs with, under the names that it was
 /// linked to: dl_iterate_phdr(3). None if it is static.
-fn libraries() -> Vec<String> {
+pub fn libraries() -> Vec<String> {
     unsafe extern "C" fn add(object: *mut dl_phdr_info, _size: usize, list: *mut c_void) -> c_int {
         // SAFETY: the loader hands over an object that lives as long as this call.
         let name = unsafe { (*object).dlpi_name };

@@ -677,6 +677,22 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
+        call: "pivot_root(",
+        errno: Some(Errno::EINVAL),
+        evidence: root_is_an_initramfs,
+        cause: "/ is still the initramfs that this Linux booted with, and that must stay",
+        cure: "run it where a disk is mounted on /, as on every installed Linux",
+        means: NOTHING,
+    },
+    Row {
+        call: "chroot(",
+        errno: Some(Errno::EPERM),
+        evidence: || true,
+        cause: "this root lacks CAP_SYS_CHROOT",
+        cure: "run it as an ordinary user",
+        means: NOTHING,
+    },
+    Row {
         call: "seccomp(SECCOMP_SET_MODE_FILTER",
         errno: None,
         evidence: || true,
@@ -833,6 +849,13 @@ fn mount_points() -> Vec<String> {
 /// A plain chroot: its root is an ordinary directory, so no mount is seen on it.
 fn root_is_no_mount_point() -> bool {
     !mount_points().iter().any(|point| point == "/")
+}
+
+/// The kernel's first root file system, which nothing can unmount: it is called rootfs.
+fn root_is_an_initramfs() -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut roots = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/"));
+    roots.any(|line| line.contains(" - rootfs "))
 }
 
 fn proc_is_covered() -> bool {

@@ -17,7 +17,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::{get_no_new_privs, set_no_new_privs};
 use nix::sys::utsname::uname;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork, getpid};
+use nix::unistd::{ForkResult, chdir, fork, getpid, pivot_root};
 
 use crate::host::{self, Named as _, Refusal};
 use crate::lesson::Options;
@@ -75,6 +75,7 @@ const NEEDS: &[Need] = &[
     need("private mounts", &["make_private(", "MsFlags::MS_PRIVATE"], Do(private_mounts)),
     need("a mount of proc", &["mount(Some(\"proc\")", "mount_proc()"], Do(mount_proc)),
     need("a mount of sysfs", &["mount(Some(\"sysfs\")"], Do(mount_sysfs)),
+    need("pivot_root(2)", &["pivot_root("], Do(pivot)),
     need("bridge and veth", &["\"bridge\"", "\"veth\""], Do(bridge_and_veth)),
     need("clone3(2)", &["SYS_clone3"], Look(clone3)),
     need("setns(2) with a pidfd", &["pidfd_open("], Do(setns_with_a_pidfd)),
@@ -236,6 +237,15 @@ fn mount_sysfs() -> Result<(), Refusal> {
     private_mounts()?;
     mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>)
         .named("mount(\"sysfs\", \"/sys\", \"sysfs\", 0, NULL)")
+}
+
+/// To a new file system, as into a container's.
+fn pivot() -> Result<(), Refusal> {
+    private_mounts()?;
+    let tmpfs = mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), None::<&str>);
+    tmpfs.named("mount(\"tmpfs\", \"/mnt\", \"tmpfs\", 0, NULL)")?;
+    chdir("/mnt").named("chdir(\"/mnt\")")?;
+    pivot_root(".", ".").named("pivot_root(\".\", \".\")")
 }
 
 /// The first use of one loads its module, which stays. So where there is a module, that is enough.
