@@ -64,7 +64,7 @@ fn refused_demo(t: &mut Transcript) -> Result<(), Refusal> {
     t.claim("ref-3", seccomp == "2" && filtered == "-1 EPERM");
     t.claim("ref-4", most == "0" && limited == "-1 ENOSPC");
     t.claim("ref-5", covered == "-1 EPERM");
-    let by_hand = "unshare --map-root-user chroot /usr unshare --user true 2>&1";
+    let by_hand = "unshare --map-root-user --root=/usr unshare --user true 2>&1";
     t.by_hand(by_hand, "unshare: unshare failed: Operation not permitted");
     from_limit.leave(t)
 }
