@@ -677,6 +677,22 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
+        call: "mount(\"overlay\"",
+        errno: Some(Errno::EPERM),
+        evidence: || true,
+        cause: "before Linux 5.11 only root of the host may mount an overlay",
+        cure: "use a newer kernel, or run it as root",
+        means: AS_ROOT,
+    },
+    Row {
+        call: "mount(\"overlay\"",
+        errno: Some(Errno::ENODEV),
+        evidence: || true,
+        cause: "this kernel has no overlay file system, or cannot load the module here",
+        cure: "sudo modprobe overlay   (on the host, if this is a container)",
+        means: "one more module is in the kernel, until the next boot",
+    },
+    Row {
         call: "pivot_root(",
         errno: Some(Errno::EINVAL),
         evidence: root_is_an_initramfs,

@@ -76,6 +76,7 @@ const NEEDS: &[Need] = &[
     need("a mount of proc", &["mount(Some(\"proc\")", "mount_proc()"], Do(mount_proc)),
     need("a mount of sysfs", &["mount(Some(\"sysfs\")"], Do(mount_sysfs)),
     need("pivot_root(2)", &["pivot_root("], Do(pivot)),
+    need("an overlay", &["mount(Some(\"overlay\")"], Do(overlay)),
     need("bridge and veth", &["\"bridge\"", "\"veth\""], Do(bridge_and_veth)),
     need("clone3(2)", &["SYS_clone3"], Look(clone3)),
     need("setns(2) with a pidfd", &["pidfd_open("], Do(setns_with_a_pidfd)),
@@ -99,8 +100,13 @@ const fn more(name: &'static str, marks: &'static [&'static str], attempt: Attem
 }
 
 /// What this host has of what lessons need. Each need is tried once, when it is first asked for.
-#[derive(Default)]
 pub struct Found([OnceCell<Result<(), Refusal>>; NEEDS.len()]);
+
+impl Default for Found {
+    fn default() -> Self {
+        Self([const { OnceCell::new() }; NEEDS.len()]) // derive(Default) ends at 32
+    }
+}
 
 /// What this host can do with a lesson.
 pub enum Verdict<'found> {
@@ -246,6 +252,25 @@ fn pivot() -> Result<(), Refusal> {
     tmpfs.named("mount(\"tmpfs\", \"/mnt\", \"tmpfs\", 0, NULL)")?;
     chdir("/mnt").named("chdir(\"/mnt\")")?;
     pivot_root(".", ".").named("pivot_root(\".\", \".\")")
+}
+
+/// As with bridge and veth below: if it is not loaded, a module that could be is enough.
+fn overlay() -> Result<(), Refusal> {
+    private_mounts()?;
+    let is_loaded = fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|known| known.split_whitespace().any(|name| name == "overlay"));
+    if !is_loaded && has_module("overlay") {
+        return Ok(());
+    }
+    let tmpfs = mount(Some("tmpfs"), "/mnt", Some("tmpfs"), MsFlags::empty(), None::<&str>);
+    tmpfs.named("mount(\"tmpfs\", \"/mnt\", \"tmpfs\", 0, NULL)")?;
+    for folder in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(Path::new("/mnt").join(folder)).named("mkdir(2) in /mnt")?;
+    }
+    chdir("/mnt").named("chdir(\"/mnt\")")?;
+    let layers = Some("lowerdir=lower,upperdir=upper,workdir=work");
+    mount(Some("overlay"), "merged", Some("overlay"), MsFlags::empty(), layers)
+        .named("mount(\"overlay\", \"merged\", \"overlay\", ...)")
 }
 
 /// The first use of one loads its module, which stays. So where there is a module, that is enough.
