@@ -132,6 +132,9 @@ fn a_claim_that_does_not_hold_exits_1() {
         ("mount-demo", libc::SYS_umount2, "FAILS  A7"),
         ("ps-demo", libc::SYS_kill, "FAILS  A19"),
         ("ps-demo", libc::SYS_mount, "FAILS  A16"),
+        ("seccomp-demo", libc::SYS_seccomp, "FAILS  sec-1"),
+        ("rootfs-demo", libc::SYS_umount2, "FAILS  rfs-4"),
+        ("overlay-demo", libc::SYS_pwrite64, "FAILS  ovl-2"),
     ];
     for (lesson, call, verdict) in cases {
         let mut command = lessons::command(lesson);
