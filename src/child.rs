@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -32,6 +33,30 @@ use crate::transcript::Transcript;
 const GO_ON: u8 = b'g';
 const SHELL: u8 = b's';
 const END: u8 = b'e';
+
+/// Has one of our processes inside been killed? Then what was seen of it says nothing.
+static KILLED: AtomicBool = AtomicBool::new(false);
+
+/// Refuses to go on if a process inside was killed from elsewhere, whether somebody has waited for
+/// it or nobody has yet. A lesson that kills one itself waits for it itself.
+pub(crate) fn nobody_was_killed() -> Result<(), Refusal> {
+    let look =
+        WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT | WaitPidFlag::__WALL;
+    let not_waited_for = waitid(Id::All, look).is_ok_and(was_killed);
+    match not_waited_for || KILLED.load(Ordering::Relaxed) {
+        true => Err(Refusal::ended_early()),
+        false => Ok(()),
+    }
+}
+
+/// The end of a process that ends by itself; or the refusal, for it was killed from elsewhere.
+pub fn not_killed(status: WaitStatus) -> Result<WaitStatus, Refusal> {
+    if was_killed(status) { Err(Refusal::ended_early()) } else { Ok(status) }
+}
+
+fn was_killed(status: WaitStatus) -> bool {
+    matches!(status, WaitStatus::Signaled(..))
+}
 
 /// The process inside, as the process outside holds it.
 pub struct Inside {
@@ -146,21 +171,10 @@ impl Inside {
         Ok(results)
     }
 
-    /// Refuses to go on if it is gone: then what was seen of it says nothing. With one process
-    /// inside, [`Inside::hear`] notices; with two, the other one may still talk.
-    pub fn still_there(&self) -> Result<(), Refusal> {
-        let Some(pid) = self.pid else { return Err(Refusal::ended_early()) };
-        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        match waitid(Id::Pid(pid), look).named("waitid(P_PID, WNOHANG|WNOWAIT)")? {
-            WaitStatus::StillAlive => Ok(()),
-            _ => Err(Refusal::ended_early()),
-        }
-    }
-
     /// Ends it. With `--shell` it first becomes a shell, and we wait until the reader leaves.
     pub fn leave(mut self, t: &mut Transcript) -> Result<(), Refusal> {
         if t.options().shell {
-            t.note("A shell, inside. Leave it with exit or Ctrl-D.");
+            t.note("A shell, inside. Leave it with exit or Ctrl-D.")?;
             let terminal = Terminal::lend();
             self.send(SHELL);
             let refused = self.read_line().err().filter(|refusal| !refusal.is_end());
@@ -202,7 +216,14 @@ impl Inside {
         if let Some(pid) = self.pid.take() {
             self.send(END);
             // __WALL: also for a child that clone(2) gave another exit signal than SIGCHLD.
-            while waitpid(pid, Some(WaitPidFlag::__WALL)) == Err(Errno::EINTR) {}
+            let wait = || waitpid(pid, Some(WaitPidFlag::__WALL));
+            let mut ended = wait();
+            while ended == Err(Errno::EINTR) {
+                ended = wait();
+            }
+            if ended.is_ok_and(was_killed) {
+                KILLED.store(true, Ordering::Relaxed);
+            }
         }
     }
 }

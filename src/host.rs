@@ -82,6 +82,12 @@ impl Refusal {
         Self { call: tool.to_string(), errno: None, result }
     }
 
+    /// Somebody has killed a tool, or the kernel has, for want of memory.
+    pub(crate) fn of_killed_tool(tool: &str) -> Self {
+        let call = "waitpid(2): WTERMSIG".to_string();
+        Self { call, errno: None, result: format!("SIGKILL, for {tool}") }
+    }
+
     pub(crate) fn is_end(&self) -> bool {
         *self == Self::ended_early()
     }
@@ -669,7 +675,7 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
-        call: "criu ",
+        call: "criu",
         errno: None,
         evidence: || true,
         cause: "CRIU could not do it; versions before 4 do not know today's kernels",
@@ -733,10 +739,26 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
-        call: "/proc/[0-9]*/status: PPid",
+        call: "/proc/",
         errno: Some(Errno::ESRCH),
         evidence: || true,
-        cause: "the process inside was killed from elsewhere",
+        cause: "the process that this is about was killed from elsewhere",
+        cure: "run it again",
+        means: NOTHING,
+    },
+    Row {
+        call: "(\"/proc/",
+        errno: Some(Errno::ENOENT),
+        evidence: proc_is_mounted,
+        cause: "the process that this is about was killed from elsewhere",
+        cure: "run it again",
+        means: NOTHING,
+    },
+    Row {
+        call: "waitpid(2): WTERMSIG",
+        errno: None,
+        evidence: || true,
+        cause: "the tool was killed from elsewhere; by the kernel, if memory was short",
         cure: "run it again",
         means: NOTHING,
     },

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
+use crate::child;
 use crate::host::{self, Named as _, Refusal};
 use crate::transcript::Transcript;
 
@@ -106,7 +107,10 @@ impl Lesson {
             step: arguments.get_flag("step"),
         };
         let mut transcript = Transcript::new(self, options);
-        body(&mut transcript)?;
+        if let Err(refusal) = body(&mut transcript) {
+            child::nobody_was_killed()?; // or that is why
+            return Err(refusal);
+        }
         transcript.end()
     }
 

@@ -37,13 +37,14 @@ pub struct Tool {
     _its_input: PipeReader,
     output: PipeReader,
     said: String,
-    /// How long we wait for it, each time.
+    /// How long we wait for it, each time. Only one that hangs needs so long.
     time: Duration,
     deadline: Instant,
 }
 
 impl Tool {
-    /// Starts it. Each time that we wait for it, it has `time`. It dies with this process.
+    /// Starts it. Each time that we wait for it, it has `time`: as much as it would take on a busy
+    /// host, and far more. It dies with this process.
     pub fn start(command: &mut Command, time: Duration) -> Result<Self, Refusal> {
         let name = command.get_program().to_string_lossy().into_owned();
         let name = name.rsplit('/').next().unwrap_or_default().to_string();
@@ -89,6 +90,7 @@ impl Tool {
         self.deadline = Instant::now() + self.time;
         while !self.said.contains(text) {
             if !self.read()? {
+                self.wait()?;
                 return Err(Refusal::of_tool(&self.name, "ended early", &self.said));
             }
         }
@@ -108,11 +110,7 @@ impl Tool {
         self.input = None;
         self.deadline = Instant::now() + self.time;
         while self.read()? {}
-        let status = self.child.wait().named("waitpid(2)")?;
-        if status.signal().is_some() {
-            return Err(Refusal::of_tool(&self.name, "killed by a signal", &self.said));
-        }
-        Ok((status, std::mem::take(&mut self.said)))
+        Ok((self.wait()?, std::mem::take(&mut self.said)))
     }
 
     /// Waits for its end, which must be a success. Gives all that it has printed.
@@ -121,6 +119,15 @@ impl Tool {
         match self.end()? {
             (status, said) if status.success() => Ok(said),
             (status, said) => Err(Refusal::of_tool(&name, &status.to_string(), &said)),
+        }
+    }
+
+    fn wait(&mut self) -> Result<ExitStatus, Refusal> {
+        let status = self.child.wait().named("waitpid(2)")?;
+        match status.signal().map(Signal::try_from) {
+            None => Ok(status),
+            Some(Ok(Signal::SIGKILL)) => Err(Refusal::of_killed_tool(&self.name)),
+            Some(_) => Err(Refusal::of_tool(&self.name, &status.to_string(), &self.said)),
         }
     }
 

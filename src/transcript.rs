@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal as _, Stdout, Write as _, stdin};
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 
+use crate::child;
 use crate::host::{Named as _, Refusal};
 use crate::lesson::{Lesson, Options, title};
 
@@ -37,6 +38,8 @@ pub struct Transcript<'lesson> {
     part: Part,
     checked: Vec<&'static str>,
     failed: bool,
+    /// The lines of the verdict, until it is sure that nobody was killed.
+    held: Vec<String>,
     unwritten: Option<io::Error>,
 }
 
@@ -49,6 +52,7 @@ impl<'lesson> Transcript<'lesson> {
             part: Part::Nothing,
             checked: Vec::new(),
             failed: false,
+            held: Vec::new(),
             unwritten: None,
         }
     }
@@ -147,9 +151,20 @@ impl<'lesson> Transcript<'lesson> {
     }
 
     /// Prints a line that belongs to no part: what the reader should know before a shell.
-    pub(crate) fn note(&mut self, text: impl Display) {
-        self.line(String::new());
-        self.line(text.to_string());
+    pub(crate) fn note(&mut self, text: impl Display) -> Result<(), Refusal> {
+        self.give_the_verdict()?;
+        self.write("");
+        self.write(&text.to_string());
+        Ok(())
+    }
+
+    /// Prints the claims and what follows; or the lesson is refused, for what was seen of a process
+    /// that was killed meanwhile says nothing.
+    fn give_the_verdict(&mut self) -> Result<(), Refusal> {
+        child::nobody_was_killed()?;
+        let held = std::mem::take(&mut self.held);
+        held.iter().for_each(|line| self.write(line));
+        Ok(())
     }
 
     /// Ends the transcript: did every declared claim get checked, and does every one hold?
@@ -160,6 +175,7 @@ impl<'lesson> Transcript<'lesson> {
                 self.claim(id, false);
             }
         }
+        self.give_the_verdict()?;
         let flushed = self.out.flush();
         match self.unwritten.take() {
             Some(error) => Err(error),
@@ -184,13 +200,20 @@ impl<'lesson> Transcript<'lesson> {
                 self.line(format!("without {}: {}", control.name, control.what));
             }
         }
-        self.line(String::new());
         self.part = part;
+        self.line(String::new());
+    }
+
+    fn line(&mut self, text: String) {
+        match self.part {
+            Part::Claims | Part::ByHand => self.held.push(text),
+            Part::Nothing | Part::Observations => self.write(&text),
+        }
     }
 
     /// Writes a whole line, so that a fork can never copy half of one. A full disk is
     /// remembered and told at the end: the lesson still runs to its end and leaves nothing.
-    fn line(&mut self, text: String) {
+    fn write(&mut self, text: &str) {
         if self.unwritten.is_none() {
             self.unwritten = writeln!(self.out, "{}", text.trim_end()).err();
         }
