@@ -71,7 +71,7 @@ fn inside(outside: &mut Outside) -> Result<(), Refusal> {
         ForkResult::Child => parent_of_the_orphan(outside)?,
         ForkResult::Parent { child } => child,
     };
-    waitpid(parent, None).named("waitpid(2)")?;
+    waitpid(parent, None).named("waitpid(2)").and_then(child::not_killed)?;
     outside.tell(format!("waitpid({parent}, NULL, 0)"), parent);
 
     // Who is there besides us? We have never made it.

@@ -5,6 +5,7 @@
 use std::fs::{File, read_to_string};
 use std::os::fd::AsRawFd as _;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, readlink};
@@ -18,6 +19,7 @@ use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
 use workbook::proc::namespace;
+use workbook::tool::Tool;
 use workbook::transcript::{Transcript, result, value};
 use workbook::user;
 
@@ -124,8 +126,9 @@ fn inside(outside: &mut Outside, host_user: &str) -> Result<(), Refusal> {
 
 /// What are the capabilities worth for the next program, and for the file that is closed?
 fn try_powers(outside: &mut Outside, link: &str) -> Result<(), Refusal> {
-    let cat = Command::new("cat").arg("/proc/self/status").output().named("execve(\"cat\")")?;
-    outside.tell("execve(\"cat\"); CapEff", cap_eff(&String::from_utf8_lossy(&cat.stdout))?);
+    let cat = Tool::start(Command::new("cat").arg("/proc/self/status"), Duration::from_secs(60))?
+        .succeed()?;
+    outside.tell("execve(\"cat\"); CapEff", cap_eff(&cat)?);
     let open = open(link, OFlag::O_RDONLY, Mode::empty());
     outside.tell("read(open(file of mode 000))", value(open.and_then(|fd| read(fd, &mut [0; 9]))));
     Ok(())

@@ -116,7 +116,7 @@ fn child_of_inside(outside: &mut Outside) -> Result<(), Refusal> {
     }
     drop(to_parent);
     let pid = read_to_string(&mut from_child).named("read(2)")?;
-    wait().named("wait(2)")?;
+    wait().named("wait(2)").and_then(child::not_killed)?;
     outside.tell("getpid()", pid);
     Ok(())
 }

@@ -107,7 +107,7 @@ fn inside(outside: &mut Outside, child_to_outside: &mut Outside) -> Result<(), R
         ForkResult::Parent { child } => {
             child_to_outside.give_up();
             outside.tell("fork()", child); // the child waits until outside knows its number
-            waitpid(child, None).named("waitpid(2)")?;
+            waitpid(child, None).named("waitpid(2)").and_then(child::not_killed)?;
         }
     }
     outside.tell("readlink(\"/proc/self/ns/pid_for_children\")", link("pid_for_children"));
@@ -141,7 +141,7 @@ fn run_by_unshare(t: &mut Transcript, ours: &[String]) -> Result<Option<String>,
     let Ok(unshare) = tool::find("unshare") else { return Ok(None) };
     let mut unshare = Command::new(unshare);
     let cat = unshare.args(["--uts", "--ipc", "--pid", "cat"]);
-    let mut cat = Tool::start(cat, Duration::from_secs(10))?;
+    let mut cat = Tool::start(cat, Duration::from_secs(60))?;
     t.outside("unshare --uts --ipc --pid cat & echo $!", cat.pid());
     cat.send("there\n");
     cat.until("there\n")?;
