@@ -127,7 +127,7 @@ fn grow() -> nix::Result<Infallible> {
 fn run(outside: &mut Outside, call: &str) -> Result<(), Refusal> {
     let mut words = call.split(' ');
     let mut command = Command::new(words.next().unwrap_or_default());
-    let (status, said) = Tool::start(command.args(words), Duration::from_secs(60))?.end()?;
+    let (status, said) = Tool::start(command.args(words), Duration::from_secs(20))?.end()?;
     if !status.success() {
         return Err(Refusal::of_tool(call, &status.to_string(), &said));
     }

@@ -63,7 +63,7 @@ fn guest_demo(t: &mut Transcript) -> Result<(), Refusal> {
     let host_boot = cut(BOOT_ID)?;
     t.outside(RELEASE, cut(RELEASE)?);
     t.outside(BOOT_ID, &host_boot);
-    let mut qemu = Tool::start(&mut qemu, Duration::from_secs(100))?; // it boots in seconds
+    let mut qemu = Tool::start(&mut qemu, Duration::from_secs(600))?; // it boots in seconds
     let pid = qemu.pid().to_string();
     t.outside("fork()", &pid);
 

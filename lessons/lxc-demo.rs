@@ -143,7 +143,7 @@ fn run(line: &str, outside: &mut Outside) -> Result<(), Refusal> {
 fn start(line: &str, last: Option<&str>) -> Result<Tool, Refusal> {
     let mut words = line.split(' ').chain(last);
     let mut command = Command::new(words.next().unwrap_or_default());
-    Tool::start(command.args(words).current_dir("/run"), Duration::from_secs(20))
+    Tool::start(command.args(words).current_dir("/run"), Duration::from_secs(60))
 }
 
 /// Prints and gives the process that has this PID there: its PID here, and its name.

@@ -132,7 +132,7 @@ fn start(qemu: &Path) -> Result<Tool, Refusal> {
     command.args(["-serial", "stdio"]); // its serial port is our pipe
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=1"]); // how it switches itself off
     command.arg("-drive").arg(format!("format=raw,file=/proc/self/fd/{}", disk.as_raw_fd()));
-    Tool::start(&mut command, Duration::from_secs(20))
+    Tool::start(&mut command, Duration::from_secs(60))
 }
 // ANCHOR_END: qemu
 
