@@ -96,13 +96,21 @@ pub fn run_on(command: &mut Command, host: Host) -> &mut Command {
     unsafe { command.pre_exec(prepare) }
 }
 
-/// Makes `command` run as root of a host of its own: what it calls itself is its own affair, and
-/// its `/` is shared, as systemd makes it.
+/// Makes `command` run as root of a host of its own: names, network, IPC objects and mounts are its
+/// own affair, and its `/` is shared, as systemd makes it.
 pub fn run_as_root_of_a_shared_host(command: &mut Command) -> &mut Command {
     let prepare = || {
-        user_namespace(0)?;
-        unshare(CloneFlags::CLONE_NEWUTS)?;
-        mount_namespace(MsFlags::MS_SHARED)
+        let flags = CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET;
+        // Who is no root, or a root without capabilities, becomes one first.
+        unshare(flags).or_else(|_| user_namespace(0).and_then(|()| Ok(unshare(flags)?)))?;
+        mount_namespace(MsFlags::MS_SHARED)?;
+        // The IPC namespace's own queues; and the files in /dev/shm are objects, too.
+        for (kind, folder) in [("mqueue", "/dev/mqueue"), ("tmpfs", "/dev/shm")] {
+            if Path::new(folder).exists() {
+                mount_at(Some(kind), Path::new(folder), Some(kind), MsFlags::empty())?;
+            }
+        }
+        Ok(())
     };
     // SAFETY: as above.
     unsafe { command.pre_exec(prepare) }
