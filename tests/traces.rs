@@ -1,7 +1,13 @@
-//! A lesson leaves nothing behind: not when it ends, not when it is killed, whatever its streams
-//! and its working directory are.
+//! A lesson leaves nothing behind: not when it ends, not when it is killed, not when one of its
+//! processes is, whatever its streams and its working directory are.
 //!
-//! Some kills come at random moments: `TRACES_SEED=n` repeats those of a run that failed.
+//! Each test starts a worker for each program, one on each processor at a time: this same binary with
+//! this one test, on a host of its own. There it is root, `/` is shared as systemd makes it, it has a
+//! terminal, and nobody else changes anything. So every list must be the same after a run as before.
+//! One test looks at the real host.
+//!
+//! Kills come at random moments: `TRACES_SEED=n` repeats those of a run that failed. There are as
+//! many as fit the time, and a test says how many. With `TRACES=full` all fit, and that takes hours.
 
 mod census;
 mod host;
@@ -11,32 +17,101 @@ mod normal;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::{LazyLock, MutexGuard};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{env, process};
+use std::{env, iter, process, thread};
 
-use census::{Census, Pidfd, children_of, ready_within};
+use census::{Census, Pidfd, WORKER, children_of, descendants_of, ready_within};
 use host::User;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use nix::unistd::Pid;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, getpgrp, getpid, tcsetpgrp};
 
 const SIGNALS: [Signal; 4] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 /// Long enough for a slow machine: only a test that fails waits for it.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The same for a program to end by itself: some boot a Linux, ten at once.
-const END: Duration = Duration::from_secs(120);
-/// For the runs of one lesson in one test: slow lessons are run less often.
-const ENOUGH: Duration = Duration::from_secs(4);
+/// The same for a program to end by itself: fifty of them boot a Linux at once.
+const END: Duration = Duration::from_secs(600);
+/// How often we look.
+const A_WHILE: Duration = Duration::from_millis(20);
+/// For a series of runs of one program: of a slow one they are fewer.
+const ENOUGH: Duration = Duration::from_secs(3);
+/// For many runs at once, one after the other.
+const ENOUGH_AT_ONCE: Duration = Duration::from_secs(16);
+/// How many moments are tried of a lesson; with `TRACES=full` of each signal and user.
+const MOMENTS: usize = 200;
+const COPIES: usize = 50;
+const WORKBOOK: &str = "workbook";
 const NOTHING: [&str; 0] = [];
+/// How a line begins that the reader of a test that passes shall see.
+const TOLD: &str = "traces: ";
+
+/// What the random moments depend on.
+static SEED: LazyLock<u64> = LazyLock::new(|| {
+    let given = env::var("TRACES_SEED").map(|seed| seed.parse().expect("a number"));
+    given.unwrap_or_else(|_| RandomState::new().build_hasher().finish())
+});
+static FULL: LazyLock<bool> = LazyLock::new(|| env::var("TRACES").is_ok_and(|how| how == "full"));
+
+/// Runs a check of each of these programs in a worker; in a worker, of its program.
+fn in_workers(programs: Vec<String>, check: impl Fn(&Turn, &str)) {
+    if let Ok(program) = env::var(WORKER) {
+        let (turn, rules) = (Turn::take(), census::rules());
+        check(&turn, &program);
+        return assert_eq!(census::rules(), rules, "{program}");
+    }
+    let _others_wait = census::turn();
+    let test = thread::current().name().expect("that of the test").to_string();
+    let (queue, failed) = (Mutex::new(programs.into_iter()), Mutex::new(Vec::new()));
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        for program in iter::from_fn(next) {
+            if let Err(said) = work_for(&test, &program) {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        (0..workers).for_each(|_| drop(scope.spawn(work)));
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    assert!(failed.is_empty(), "TRACES_SEED={} repeats this:\n{}", *SEED, failed.join("\n"));
+}
+
+/// A worker, from its start to its end: what it says when it fails.
+fn work_for(test: &str, program: &str) -> Result<(), String> {
+    let mut worker = Command::new(env::current_exe().expect("the tests are a program"));
+    worker.args([test, "--exact", "--nocapture"]);
+    worker.env(WORKER, program).env("LESSON", program).env("TRACES_SEED", SEED.to_string());
+    host::run_as_root_of_a_shared_host(&mut worker);
+    // SAFETY: between fork and exec it makes one system call.
+    unsafe { worker.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+    let output = worker.output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    for line in said.lines().filter(|line| line.starts_with(TOLD)) {
+        // Not by println!, which is for the readers of a test that fails.
+        writeln!(io::stdout(), "{line}").expect("an open output");
+    }
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            Err(format!("{}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr)))
+        }
+    }
+}
 
 /// One test's turn, and the folder that is the working, home and temporary directory of its runs.
 struct Turn {
     folder: PathBuf,
+    before: Census,
+    terminal: Option<File>,
     _others_wait: MutexGuard<'static, ()>,
 }
 
@@ -45,7 +120,8 @@ impl Turn {
         let others_wait = census::turn();
         let folder = env::temp_dir().join(format!("traces-{}", process::id()));
         fs::create_dir(&folder).expect("a new temporary directory");
-        Self { folder, _others_wait: others_wait }
+        let terminal = census::on_a_host_of_our_own().then(census::terminal_of_our_own);
+        Self { before: Census::take(&folder), folder, terminal, _others_wait: others_wait }
     }
 
     fn command(&self, program: &str, arguments: &[impl AsRef<OsStr>], user: User) -> Command {
@@ -66,7 +142,8 @@ impl Turn {
         command.env("SHELL", "/bin/sh").stdout(Stdio::piped()).stderr(Stdio::piped());
         // nohup(1), or a shell that has us in the background, makes us ignore some of them.
         let heed = || {
-            for heeded in SIGNALS.into_iter().filter(|s| *s != Signal::SIGKILL) {
+            let heeded = SIGNALS.into_iter().filter(|s| *s != Signal::SIGKILL);
+            for heeded in heeded.chain([Signal::SIGTTOU]) {
                 // SAFETY: installs no handler.
                 unsafe { signal(heeded, SigHandler::SigDfl) }?;
             }
@@ -78,8 +155,13 @@ impl Turn {
         command
     }
 
+    fn type_on_terminal(&self, text: &str) {
+        let mut terminal = self.terminal.as_ref().expect("a worker has one");
+        terminal.write_all(text.as_bytes()).expect("it takes a line");
+    }
+
     /// Runs it, lets `meddle` meddle, waits until it has ended, and looks for traces.
-    fn run(&self, command: Command, what: &str, meddle: impl FnOnce(&mut Run)) -> Output {
+    fn run(&self, command: Command, what: &str, meddle: impl FnOnce(&mut Run)) -> End {
         self.run_all(vec![command], what, |runs| meddle(&mut runs[0])).remove(0)
     }
 
@@ -88,15 +170,15 @@ impl Turn {
         commands: Vec<Command>,
         what: &str,
         meddle: impl FnOnce(&mut [Run]),
-    ) -> Vec<Output> {
-        let before = Census::take(&self.folder);
-        let mut runs: Vec<_> = commands.into_iter().map(Run::start).collect();
+    ) -> Vec<End> {
+        let mut runs: Vec<_> = commands.into_iter().map(|c| Run::start(c, what)).collect();
         meddle(&mut runs);
         // Who ends well has waited for its children: then there is nothing left to wait for.
-        let well: Vec<_> = runs.iter_mut().map(|run| run.end(what)).collect();
+        let ours: Vec<_> = runs.iter().map(|run| pid(&run.child)).collect();
+        let well: Vec<_> = runs.iter_mut().map(|run| run.end(&ours)).collect();
         let deadline = if well.contains(&false) { DEADLINE } else { Duration::ZERO };
-        before.assert_same_within(deadline, what);
-        runs.into_iter().map(|run| run.output(what)).collect()
+        self.before.assert_same_within(deadline, &runs[0].what);
+        runs.into_iter().map(Run::printed).collect()
     }
 }
 
@@ -108,22 +190,28 @@ impl Drop for Turn {
     }
 }
 
+/// A terminal that is our own, for a program to read from.
+fn terminal() -> File {
+    File::options().read(true).write(true).open("/dev/tty").expect("a worker has one")
+}
+
 /// A program that runs, and what it has printed so far.
 struct Run {
+    what: String,
     child: Child,
     /// Not in `child`, whose wait() closes it: who waits for input shall be seen to be left.
     input: Option<ChildStdin>,
     pidfd: Pidfd,
     said: String,
-    inside_was_killed: bool,
+    one_was_killed: bool,
 }
 
 impl Run {
-    fn start(mut command: Command) -> Self {
+    fn start(mut command: Command, what: &str) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let pidfd = Pidfd::open(pid(&child)).expect("nobody has waited for it");
-        let input = child.stdin.take();
-        Self { child, input, pidfd, said: String::new(), inside_was_killed: false }
+        let (what, input) = (what.to_string(), child.stdin.take());
+        Self { what, child, input, pidfd, said: String::new(), one_was_killed: false }
     }
 
     /// Reads what it prints, until that is enough or there is no more.
@@ -131,7 +219,7 @@ impl Run {
         let Some(pipe) = self.child.stdout.as_mut() else { return };
         let mut bytes = [0; 4096];
         while !enough(&self.said) {
-            assert!(ready_within(pipe, END), "it is silent after\n{}", self.said);
+            assert!(ready_within(pipe, END), "{}: silent after\n{}", self.what, self.said);
             match pipe.read(&mut bytes).expect("what it prints") {
                 0 => return,
                 n => self.said += &String::from_utf8_lossy(&bytes[..n]),
@@ -148,38 +236,53 @@ impl Run {
         self.input = None;
     }
 
-    /// Kills the process inside, if there is one now.
-    fn kill_inside(&mut self) {
-        let outside = pid(&self.child);
-        let Some(inside) = children_of(outside).first().copied() else { return };
-        let Some(pidfd) = Pidfd::open(inside) else { return };
-        // Between the two lines above another process may have got the number.
-        if children_of(outside).contains(&inside) {
+    /// Kills one of all the processes below it, if there is one now.
+    fn kill_one_below(&mut self, dice: u64) {
+        let lesson = pid(&self.child);
+        let all = descendants_of(lesson);
+        let Some(one) = all.get(dice as usize % all.len().max(1)).copied() else { return };
+        let Some(pidfd) = Pidfd::open(one) else { return };
+        let name = fs::read_to_string(format!("/proc/{one}/stat")).unwrap_or_default();
+        // Between the lines above another process may have got the number.
+        if descendants_of(lesson).contains(&one) {
             pidfd.send(Signal::SIGKILL);
             let end = Instant::now() + DEADLINE;
-            while !pidfd.ended_within(Duration::from_millis(1)) && has_files(inside) {
-                assert!(Instant::now() < end, "SIGKILL ends it");
+            while !pidfd.ended_within(Duration::from_millis(1)) && has_files(one) {
+                assert!(Instant::now() < end, "{}: SIGKILL does not end {name}", self.what);
             }
-            self.inside_was_killed = true;
+            self.one_was_killed = true;
+            let name: Vec<_> = name.split(' ').take(4).collect();
+            self.what += &format!(": {}, one of {}", name.join(" "), all.len());
         }
     }
 
-    /// Waits for its end. Did it go well?
-    fn end(&mut self, what: &str) -> bool {
-        assert!(self.pidfd.ended_within(END), "{what}: still there after\n{}", self.said);
+    /// Waits for its end, and reaps what was left to us meanwhile, as PID 1 of the host would: the
+    /// end of a namespace may wait for it. Did it go well?
+    fn end(&mut self, ours: &[Pid]) -> bool {
+        let end = Instant::now() + END;
+        while !self.pidfd.ended_within(A_WHILE) {
+            assert!(Instant::now() < end, "{}: still there after\n{}", self.what, self.said);
+            for orphan in children_of(getpid()).iter().filter(|pid| !ours.contains(pid)) {
+                waitpid(*orphan, Some(WaitPidFlag::WNOHANG)).expect("a child");
+            }
+        }
         let status = self.child.wait().expect("a child that has ended");
-        status.success() && !self.inside_was_killed
+        if status.signal().is_some() && census::on_a_host_of_our_own() {
+            tcsetpgrp(terminal(), getpgrp()).expect("what a reader's shell does then");
+        }
+        status.success() && !self.one_was_killed
     }
 
     /// Only when nothing is left: what is left would hold the pipes open.
-    fn output(mut self, what: &str) -> Output {
+    fn printed(mut self) -> End {
         self.listen(|_| false);
-        let (status, mut stderr) = (self.child.wait().expect("its status"), Vec::new());
+        let (status, mut stderr) = (self.child.wait().expect("its status"), String::new());
         let pipe = self.child.stderr.as_mut().expect("a pipe");
-        pipe.read_to_end(&mut stderr).expect("what it says");
-        let said = String::from_utf8_lossy(&stderr);
-        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{what}: {said}");
-        Output { status, stdout: self.said.clone().into_bytes(), stderr }
+        pipe.read_to_string(&mut stderr).expect("what it says");
+        let end = End { status, stderr, stdout: self.said.clone(), what: self.what.clone() };
+        assert!(!end.stderr.contains("panicked"), "{end:?}");
+        assert!(!end.stderr.contains("Broken pipe"), "{end:?}");
+        end
     }
 }
 
@@ -200,310 +303,326 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id() as i32)
 }
 
-/// Every lesson as each kind of user, if it is not the same to it who runs it.
-fn each() -> Vec<(String, User)> {
-    let users = [User::Root, User::Ordinary];
-    lessons::here()
-        .into_iter()
-        .flat_map(|lesson| users.map(|user| (lesson.clone(), user)))
-        .filter(|(lesson, user)| *user == User::Root || lessons::makes_namespaces(lesson))
+/// How a run ended.
+#[derive(Debug)]
+#[allow(dead_code)] // all of it is printed
+struct End {
+    what: String,
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+impl End {
+    fn was_killed_by(&self, signal: Signal) -> bool {
+        self.status.signal() == Some(signal as i32)
+    }
+
+    /// By itself, and with a cause if it has not come to its end.
+    fn assert_by_itself(&self) {
+        assert!(matches!(self.status.code(), Some(0 | 69)), "{self:?}");
+        assert!(!self.stdout.contains("FAILS"), "{self:?}");
+        assert!(!self.stderr.contains("not known to this workbook"), "{self:?}");
+        // CRIU waits for ever for those of its own processes that were killed.
+        let in_time = !self.stderr.contains("no answer in time") || self.stderr.contains("criu");
+        assert!(in_time, "{self:?}");
+    }
+
+    fn assert_code(&self, code: i32) {
+        assert_eq!(self.status.code(), Some(code), "{self:?}");
+    }
+}
+
+/// The lessons that run here, the slow ones first: those that start other programs.
+fn lessons() -> Vec<String> {
+    let mut lessons = lessons::here();
+    lessons.sort_by_key(|lesson| !lessons::names_flag(lesson, "tool::find"));
+    lessons
+}
+
+fn lessons_with_a_shell() -> Vec<String> {
+    lessons().into_iter().filter(|lesson| lessons::has_shell(lesson)).collect()
+}
+
+/// These and the workbook, which runs them all.
+fn programs() -> Vec<String> {
+    iter::once(WORKBOOK.to_string()).chain(lessons()).collect()
+}
+
+/// Both kinds of user, if it is not the same to it who runs it.
+fn users(program: &str) -> &'static [User] {
+    let same = program != WORKBOOK && !lessons::makes_namespaces(program);
+    if same { &[User::Root] } else { &[User::Root, User::Ordinary] }
+}
+
+/// Each way to run it, as each kind of user.
+fn ways(program: &str) -> Vec<(Vec<String>, User)> {
+    let words = |line: &str| line.split_whitespace().map(str::to_string).collect();
+    let without = |control: Option<String>| control.map(|c| format!("--without={c}"));
+    let ways: Vec<Vec<String>> = match program {
+        WORKBOOK => ["", "run --all", "claims"].map(words).to_vec(),
+        lesson => {
+            lessons::runs(lesson).into_iter().map(|c| without(c).into_iter().collect()).collect()
+        }
+    };
+    ways.into_iter()
+        .flat_map(|way| users(program).iter().map(move |user| (way.clone(), *user)))
         .collect()
 }
 
-/// Those that have something to stand in, and so a process inside.
-fn each_with_a_shell() -> Vec<(String, User)> {
-    each().into_iter().filter(|(lesson, _)| lessons::has_shell(lesson)).collect()
-}
-
-/// The options of each way to run a lesson.
-fn ways(lesson: &str) -> Vec<Vec<String>> {
-    let without = |control| format!("--without={control}");
-    let controls = lessons::runs(lesson).into_iter();
-    controls.map(|control| control.map(without).into_iter().collect()).collect()
-}
-
-/// 1 if the signal ended it, 0 if that was too late and it had ended well.
-fn killed_or_well(output: &Output, signal: Signal, what: &str) -> usize {
-    let killed = output.status.signal() == Some(signal as i32);
-    assert!(killed || output.status.success(), "{what}: {output:?}");
-    usize::from(killed)
-}
-
-fn ended_by_itself(output: &Output, what: &str) {
-    assert!(matches!(output.status.code(), Some(0 | 69)), "{what}: {output:?}");
-}
-
-/// What the random moments depend on.
-static SEED: LazyLock<u64> = LazyLock::new(|| {
-    let given = env::var("TRACES_SEED").map(|seed| seed.parse().expect("a number"));
-    given.unwrap_or_else(|_| RandomState::new().build_hasher().finish())
-});
-
-/// How long a program usually runs here.
-fn life(turn: &Turn, program: &str, arguments: &[impl AsRef<OsStr>], user: User) -> Duration {
-    println!("{program}: TRACES_SEED={}", *SEED);
-    let mut times = [Duration::ZERO; 5];
-    for time in &mut times {
-        turn.run(turn.command(program, arguments, user), program, |run| {
+/// The same, and how long it takes.
+fn lives(turn: &Turn, program: &str) -> Vec<(Vec<String>, User, Duration)> {
+    let live = |(way, user): (Vec<String>, User)| {
+        let time = |_| {
             let start = Instant::now();
-            run.pidfd.ended_within(END);
-            *time = start.elapsed();
-        });
-    }
-    times.sort();
-    times[2]
+            turn.run(turn.command(program, &way, user), &format!("{program} {way:?}"), |_| {});
+            start.elapsed()
+        };
+        let first = time(());
+        // One that is short may have been disturbed.
+        let life = if first > ENOUGH / 10 { first } else { first.min(time(())).min(time(())) };
+        (way, user, life)
+    };
+    ways(program).into_iter().map(live).collect()
 }
 
-/// How many such lives are enough, of this many.
-fn times(wanted: usize, life: Duration) -> usize {
-    let possible = ENOUGH.as_secs_f64() / life.as_secs_f64();
-    wanted.min(possible as usize).max(2)
-}
-
-/// The nth random moment of a life.
-fn moment(nth: usize, life: Duration) -> Duration {
+/// A random number for the nth of these.
+fn dice(what: &str, nth: usize) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (*SEED, nth).hash(&mut hasher);
-    life.mul_f64(f64::from(hasher.finish() as u32) / f64::from(u32::MAX))
+    (*SEED, what, nth).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A random moment of a life.
+fn moment(dice: u64, life: Duration) -> Duration {
+    life.mul_f64(f64::from(dice as u32) / f64::from(u32::MAX))
+}
+
+/// Does these, in a random order: as many as fit the time, two at least.
+fn in_time<T>(what: &str, all: impl IntoIterator<Item = T>, mut each: impl FnMut(T)) {
+    let mut all: Vec<_> = all.into_iter().enumerate().collect();
+    all.sort_by_key(|(nth, _)| dice(what, *nth));
+    let (start, many) = (Instant::now(), all.len());
+    let mut done = 0;
+    for (_, one) in all {
+        if done >= 2 && !*FULL && start.elapsed() > ENOUGH {
+            break;
+        }
+        each(one);
+        done += 1;
+    }
+    if done < many || *FULL {
+        println!("{TOLD}{what}: {done} of {many}");
+    }
+}
+
+fn leaves_the_host_as_it_was(turn: &Turn, program: &str) {
+    let more = if program == WORKBOOK { ["--help", "man"] } else { ["--help", "--list"] };
+    let more = more.map(|option| (vec![option.to_string()], User::Ordinary));
+    for (way, user) in ways(program).into_iter().chain(more) {
+        let what = format!("{program} {way:?} as {user:?}");
+        turn.run(turn.command(program, &way, user), &what, |_| {}).assert_by_itself();
+    }
 }
 
 #[test]
 fn a_run_leaves_the_host_as_it_was() {
-    let turn = Turn::take();
-    let mut runs: Vec<(&str, Vec<String>)> = Vec::new();
-    for line in ["", "--help", "run --all", "claims", "man"] {
-        runs.push(("workbook", line.split_whitespace().map(String::from).collect()));
-    }
-    let names = lessons::here();
-    for lesson in &names {
-        let other = ["--help", "--list"].map(|option| vec![option.to_string()]);
-        runs.extend(ways(lesson).into_iter().chain(other).map(|way| (lesson.as_str(), way)));
-    }
-    for (program, arguments) in runs {
-        for user in [User::Root, User::Ordinary] {
-            let what = format!("{program} {arguments:?} as {user:?}");
-            let output = turn.run(turn.command(program, &arguments, user), &what, |_| {});
-            ended_by_itself(&output, &what);
-        }
-    }
+    in_workers(programs(), leaves_the_host_as_it_was);
 }
 
-/// Under systemd `/` is shared, and what is mounted inside comes out if one lets it. So once more
-/// on such a host, where a lesson as root has every right to change it.
+/// The same on the real one.
 #[test]
-fn it_is_the_same_where_the_root_is_shared() {
-    let _turn = Turn::take();
-    let mut tests = Command::new(env::current_exe().expect("the tests are a program"));
-    tests.args(["--test-threads=1", "a_run_leaves", "a_killed_lesson"]);
-    let output = host::run_as_root_of_a_shared_host(&mut tests).output().expect("it starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+fn a_run_leaves_this_host_as_it_was() {
+    let turn = Turn::take();
+    programs().iter().for_each(|program| leaves_the_host_as_it_was(&turn, program));
 }
 
 #[test]
-fn a_killed_lesson_leaves_nothing() {
-    let turn = Turn::take();
-    for (lesson, user) in each() {
-        let plain = turn.run(turn.command(&lesson, &NOTHING, user), &lesson, |_| {});
-        let lines = String::from_utf8_lossy(&plain.stdout).lines().count();
-        let life = life(&turn, &lesson, &NOTHING, user);
-        for (which, signal) in SIGNALS.into_iter().enumerate() {
-            let mut killed = 0;
-            // After each line come two of the signals, and then some at random moments.
-            let moments = (1..=times(lines + 8, life)).filter(|nth| (nth + which) % 2 == 0);
-            for (nth, way) in moments.zip(ways(&lesson).iter().cycle()) {
-                let delay = (nth > lines).then(|| moment(nth, life));
-                let when = delay.map_or(format!("line {nth}"), |delay| format!("{delay:?}"));
-                let what = format!("{lesson} {way:?} as {user:?}, {signal} after {when}");
-                let output = turn.run(turn.command(&lesson, way, user), &what, |run| {
-                    match delay {
-                        None => run.listen(|said| said.lines().count() >= nth),
-                        Some(delay) => drop(run.pidfd.ended_within(delay)),
-                    }
-                    run.pidfd.send(signal);
-                });
-                killed += killed_or_well(&output, signal, &what);
+fn a_killed_program_leaves_nothing() {
+    in_workers(programs(), |turn, program| {
+        let (lives, mut killed) = (lives(turn, program), 0);
+        let many = if *FULL { MOMENTS * SIGNALS.len() * users(program).len() } else { MOMENTS };
+        in_time(&format!("{program}: killed at random moments"), 0..many, |nth| {
+            let signal = SIGNALS[nth % SIGNALS.len()];
+            let (way, user, life) = &lives[nth / SIGNALS.len() % lives.len()];
+            let delay = moment(dice(program, nth), *life);
+            let what = format!("{program} {way:?} as {user:?}, {signal} after {delay:?}");
+            let mut command = turn.command(program, way, *user);
+            command.stdin(terminal());
+            let end = turn.run(command, &what, |run| {
+                run.pidfd.ended_within(delay);
+                run.pidfd.send(signal);
+            });
+            match end.was_killed_by(signal) {
+                true => killed += 1,
+                false => end.assert_by_itself(), // that was too late
             }
-            assert!(killed > 0, "{lesson} as {user:?}: each {signal} came too late");
-        }
-    }
+        });
+        assert!(killed > 0, "{program}: each signal came too late");
+    });
 }
 
 #[test]
-fn a_killed_workbook_leaves_nothing() {
-    let turn = Turn::take();
-    for arguments in [&[][..], &["run", "--all"], &["claims"]] {
-        let life = life(&turn, "workbook", arguments, User::Ordinary);
-        for (nth, user) in
-            (1..=times(20, life)).zip([User::Root, User::Ordinary].into_iter().cycle())
-        {
-            let delay = moment(nth, life);
-            let what = format!("workbook {arguments:?} as {user:?}, killed after {delay:?}");
-            let output = turn.run(turn.command("workbook", arguments, user), &what, |run| {
+fn a_lesson_one_of_whose_processes_is_killed_ends_by_itself() {
+    in_workers(lessons(), |turn, lesson| {
+        let (lives, mut killed) = (lives(turn, lesson), 0);
+        let many = if *FULL { MOMENTS * users(lesson).len() } else { MOMENTS };
+        in_time(&format!("{lesson}: one inside killed at random moments"), 0..many, |nth| {
+            let (way, user, life) = &lives[nth % lives.len()];
+            let dice = dice(lesson, nth);
+            let delay = moment(dice, *life);
+            let what = format!("{lesson} {way:?} as {user:?}, after {delay:?} SIGKILL");
+            let end = turn.run(turn.command(lesson, way, *user), &what, |run| {
                 run.pidfd.ended_within(delay);
-                run.pidfd.send(Signal::SIGKILL);
+                run.kill_one_below(dice >> 32);
+                killed += usize::from(run.one_was_killed);
             });
-            let ended = matches!(output.status.code(), Some(0 | 69));
-            let killed = output.status.signal() == Some(Signal::SIGKILL as i32);
-            assert!(ended || killed, "{what}: {output:?}");
-        }
-    }
-}
-
-#[test]
-fn a_lesson_whose_inside_is_killed_ends_by_itself() {
-    let turn = Turn::take();
-    for (lesson, user) in each_with_a_shell() {
-        let life = life(&turn, &lesson, &NOTHING, user);
-        let mut killed = 0;
-        for nth in 1..=times(40, life) {
-            let delay = moment(nth, life);
-            let what = format!("{lesson} as {user:?}, inside killed after {delay:?}");
-            let output = turn.run(turn.command(&lesson, &NOTHING, user), &what, |run| {
-                run.pidfd.ended_within(delay);
-                run.kill_inside();
-                killed += usize::from(run.inside_was_killed);
-            });
-            ended_by_itself(&output, &what);
-        }
-        assert!(killed > 0, "{lesson} as {user:?}: no process inside was found");
-    }
+            end.assert_by_itself();
+        });
+        assert!(killed > 0 || !lessons::has_shell(lesson), "{lesson}: none was found");
+    });
 }
 
 /// Before each observation the lesson stands still: these moments are exact.
 #[test]
 fn a_lesson_killed_while_it_waits_for_enter_leaves_nothing() {
-    let turn = Turn::take();
-    for (lesson, user) in each() {
-        for mut way in ways(&lesson) {
+    in_workers(lessons(), |turn, lesson| {
+        let mut moments = Vec::new();
+        for (mut way, user) in ways(lesson) {
             way.push("--step".into());
-            // Runs it until it stands before the next observation, and then meddles.
-            let step = |steps: usize, how: &str, meddle: &mut dyn FnMut(&mut Run)| {
-                let what = format!("{lesson} {way:?} as {user:?}, after step {steps} {how}");
-                let output = turn.run(turn.command(&lesson, &way, user), &what, |run| {
-                    run.type_in(&"\n".repeat(steps));
-                    run.listen(|said| said.contains('\n') && normal::observations(said) == steps);
-                    meddle(run);
-                });
-                (output, what)
-            };
-            let start = Instant::now();
-            let (whole, _) = step(0, "let go", &mut Run::close_input);
-            let steps = normal::observations(&String::from_utf8_lossy(&whole.stdout));
-            let mut killed_inside = 0;
-            // All of them, or of a slow lesson some here and there.
-            let rounds = times(steps, start.elapsed());
-            for steps in (0..rounds).map(|round| round * steps / rounds) {
-                let signal = SIGNALS[steps % SIGNALS.len()];
-                let how = format!("{signal}");
-                let (output, what) = step(steps, &how, &mut |run| run.pidfd.send(signal));
-                assert_eq!(output.status.signal(), Some(signal as i32), "{what}: {output:?}");
-                let (output, what) = step(steps, "inside killed", &mut |run| {
-                    run.kill_inside();
-                    killed_inside += usize::from(run.inside_was_killed);
-                    run.close_input();
-                });
-                ended_by_itself(&output, &what);
-            }
-            let may_be_without = !lessons::has_shell(&lesson);
-            assert!(may_be_without || killed_inside > 0, "{lesson} {way:?}: no process inside");
+            let whole = turn.run(turn.command(lesson, &way, user), lesson, Run::close_input);
+            let steps = normal::observations(&whole.stdout);
+            let each = (0..steps).flat_map(|step| [(step, true), (step, false)]);
+            moments.extend(each.map(|(step, itself)| (way.clone(), user, step, itself)));
         }
-    }
+        let mut killed = 0;
+        in_time(&format!("{lesson}: killed at a step"), moments, |(way, user, steps, itself)| {
+            let signal = if itself { SIGNALS[steps % SIGNALS.len()] } else { Signal::SIGKILL };
+            let what = format!("{lesson} {way:?} as {user:?}, after step {steps} {signal}");
+            let end = turn.run(turn.command(lesson, &way, user), &what, |run| {
+                run.type_in(&"\n".repeat(steps));
+                run.listen(|said| said.contains('\n') && normal::observations(said) == steps);
+                if itself {
+                    run.pidfd.send(signal);
+                } else {
+                    run.kill_one_below(dice(&what, steps));
+                    run.close_input();
+                }
+                killed += usize::from(run.one_was_killed);
+            });
+            match itself {
+                true => assert!(end.was_killed_by(signal), "{end:?}"),
+                false => end.assert_by_itself(),
+            }
+        });
+        assert!(killed > 0 || !lessons::has_shell(lesson), "{lesson}: no process inside");
+    });
 }
 
 #[test]
 fn a_killed_lesson_takes_its_shell_along() {
-    let turn = Turn::take();
-    for (lesson, user) in each_with_a_shell() {
-        for signal in SIGNALS {
+    in_workers(lessons_with_a_shell(), |turn, lesson| {
+        for (user, signal) in users(lesson).iter().flat_map(|user| SIGNALS.map(|s| (*user, s))) {
             let what = format!("{lesson} --shell as {user:?}, {signal}");
-            let output = turn.run(turn.command(&lesson, &["--shell"], user), &what, |run| {
-                run.type_in("echo this is $0\n");
+            let mut command = turn.command(lesson, &["--shell"], user);
+            command.stdin(terminal());
+            let end = turn.run(command, &what, |run| {
+                turn.type_on_terminal("echo this is $0\n");
                 run.listen(|said| said.contains("this is /bin/sh"));
                 run.pidfd.send(signal);
                 if signal == Signal::SIGINT {
-                    // That is Ctrl-C, and meant for the shell.
-                    run.type_in("echo still $0\n");
+                    // That is Ctrl-C, and meant for the shell, which may do with its terminal what
+                    // it likes.
+                    turn.type_on_terminal("echo still $0; stty raw -echo; exit\n");
                     run.listen(|said| said.contains("still /bin/sh"));
-                    run.close_input();
                 }
             });
-            let expected = (signal != Signal::SIGINT).then_some(signal as i32);
-            assert_eq!(output.status.signal(), expected, "{what}: {output:?}");
+            match signal {
+                Signal::SIGINT => end.assert_code(0),
+                _ => assert!(end.was_killed_by(signal), "{end:?}"),
+            }
         }
-    }
+    });
 }
 
 #[test]
 fn a_reader_who_has_seen_enough_ends_the_lesson() {
-    let turn = Turn::take();
     let head = |run: &mut Run| {
         run.listen(|said| said.contains('\n'));
         run.child.stdout = None;
     };
-    for (lesson, user) in each() {
-        let what = format!("{lesson} | head -1 as {user:?}");
-        let output = turn.run(turn.command(&lesson, &NOTHING, user), &what, head);
-        killed_or_well(&output, Signal::SIGPIPE, &what);
-        // Until Enter there is only the first line: now the pipe is surely closed too early.
-        let output = turn.run(turn.command(&lesson, &["--step"], user), &what, |run| {
-            head(run);
-            run.close_input();
-        });
-        assert_eq!(output.status.signal(), Some(Signal::SIGPIPE as i32), "{what}: {output:?}");
-    }
+    in_workers(lessons(), |turn, lesson| {
+        for user in users(lesson) {
+            let what = format!("{lesson} | head -1 as {user:?}");
+            let end = turn.run(turn.command(lesson, &NOTHING, *user), &what, head);
+            assert!(end.was_killed_by(Signal::SIGPIPE) || end.status.success(), "{end:?}");
+            // Until Enter there is only the first line: now the pipe is surely closed too early.
+            let end = turn.run(turn.command(lesson, &["--step"], *user), &what, |run| {
+                head(run);
+                run.close_input();
+            });
+            assert!(end.was_killed_by(Signal::SIGPIPE), "{end:?}");
+        }
+    });
 }
 
+/// As in a classroom on one server.
 #[test]
-fn ten_copies_at_once_do_not_disturb_each_other() {
-    let turn = Turn::take();
-    for (lesson, user) in each() {
-        let copies = (0..10).map(|_| turn.command(&lesson, &NOTHING, user)).collect();
-        for output in turn.run_all(copies, &format!("ten times {lesson} as {user:?}"), |_| {}) {
-            assert_eq!(output.status.code(), Some(0), "{lesson}: {output:?}");
-            let said = String::from_utf8_lossy(&output.stdout);
+fn fifty_copies_at_once_do_not_disturb_each_other() {
+    in_workers(lessons(), |turn, lesson| {
+        let (claims, (_, _, life)) = (lessons::claims(lesson).len(), lives(turn, lesson).remove(0));
+        let fit = (ENOUGH_AT_ONCE.as_secs_f64() / life.as_secs_f64()) as usize;
+        let many = if *FULL { COPIES } else { fit.clamp(2, COPIES) };
+        if many < COPIES || *FULL {
+            println!("{TOLD}{lesson}: copies at once: {many} of {COPIES}");
+        }
+        let all = users(lesson).iter().cycle().take(many);
+        let all = all.map(|user| turn.command(lesson, &NOTHING, *user)).collect();
+        for end in turn.run_all(all, &format!("{many} times {lesson}"), |_| {}) {
+            end.assert_code(0);
             // What this host cannot check stays open, however many run.
             let fine = |line: &&str| line.starts_with("holds  ") || line.starts_with("open   ");
-            let claims = lessons::claims(&lesson).len();
-            assert_eq!(said.lines().filter(fine).count(), claims, "{lesson}: {said}");
+            assert_eq!(end.stdout.lines().filter(fine).count(), claims, "{end:?}");
         }
-    }
+    });
 }
 
 #[test]
 fn a_lesson_that_cannot_print_leaves_nothing() {
-    let turn = Turn::take();
-    for (lesson, user) in each() {
-        let full = File::options().write(true).open("/dev/full").expect("/dev/full");
-        let mut command = turn.command(&lesson, &NOTHING, user);
-        command.stdout(full);
-        let output = turn.run(command, &format!("{lesson} > /dev/full"), |_| {});
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(69), "{lesson}: {said}");
-        assert!(said.contains("ENOSPC"), "{lesson}: {said}");
-
-        for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "--step <&-"] {
-            let what = format!("{lesson} {closed} as {user:?}");
-            let script = format!("exec \"$0\" {closed}");
-            let output = turn.run(turn.through_sh(&script, &lesson, user), &what, |_| {});
-            assert_eq!(output.status.code(), Some(0), "{what}: {output:?}");
-        }
-    }
+    in_workers(lessons(), |turn, lesson| {
+        let all = ["full disk", "<&-", ">&-", "2>&-", "<&- >&- 2>&-", "--step <&-"];
+        let all = users(lesson).iter().flat_map(|user| all.map(|how| (*user, how)));
+        in_time(&format!("{lesson}: streams"), all, |(user, how)| {
+            let what = format!("{lesson} {how} as {user:?}");
+            if how == "full disk" {
+                let full = File::options().write(true).open("/dev/full").expect("/dev/full");
+                let mut command = turn.command(lesson, &NOTHING, user);
+                command.stdout(full);
+                let end = turn.run(command, &what, |_| {});
+                end.assert_code(69);
+                assert!(end.stderr.contains("ENOSPC"), "{end:?}");
+            } else {
+                let script = format!("exec \"$0\" {how}");
+                turn.run(turn.through_sh(&script, lesson, user), &what, |_| {}).assert_code(0);
+            }
+        });
+    });
 }
 
 #[test]
 fn a_lesson_needs_nothing_of_its_working_directory() {
-    let turn = Turn::take();
-    for (lesson, user) in each() {
-        for (mode, script) in [
+    in_workers(lessons(), |turn, lesson| {
+        let all = [
             (0o755, r#"mkdir gone && cd gone && rmdir ../gone && exec "$0""#),
             (0o755, r#"cd /proc && exec "$0""#), // where not even root can make a file
             (0o555, r#"exec "$0""#),
-        ] {
+        ];
+        let all = users(lesson).iter().flat_map(|user| all.map(|(mode, how)| (*user, mode, how)));
+        in_time(&format!("{lesson}: working directories"), all, |(user, mode, script)| {
             let mode = Permissions::from_mode(mode);
             fs::set_permissions(&turn.folder, mode).expect("a folder of our own");
             let what = format!("{lesson} as {user:?} by {script}");
-            let output = turn.run(turn.through_sh(script, &lesson, user), &what, |_| {});
-            assert_eq!(output.status.code(), Some(0), "{what}: {output:?}");
-        }
-    }
+            turn.run(turn.through_sh(script, lesson, user), &what, |_| {}).assert_code(0);
+        });
+    });
 }

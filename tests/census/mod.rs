@@ -6,31 +6,79 @@
 //!
 //! A namespace lives while it has a member, an open fd, a bind mount or a child namespace:
 //! namespaces(7). With no process and no mount left, no namespace is left either.
+//!
+//! On a host of our own, see [`on_a_host_of_our_own`], every list must be the same as before. On the
+//! real one other programs change them, so there only what a lesson would leave counts.
 
 #![allow(dead_code)] // each test file uses its own part
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, ptr};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::pty::openpty;
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::termios::tcgetattr;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, getpid, setsid, tcgetpgrp};
 
 use crate::lessons;
 
 const A_MOMENT: Duration = Duration::from_millis(10);
 
+/// The program that a test looks at on a host of its own. Set for a test that runs there.
+pub const WORKER: &str = "TRACES_WORKER";
+
+/// Files that are the same, line by line.
+const FILES: [&str; 9] = [
+    "/proc/sys/kernel/hostname",
+    "/proc/sys/kernel/domainname",
+    "/proc/self/mountinfo",
+    "/proc/self/net/fib_trie", // addresses and routes
+    "/proc/self/net/if_inet6",
+    "/proc/self/net/ip_tables_names",
+    "/proc/sysvipc/msg",
+    "/proc/sysvipc/sem",
+    "/proc/sysvipc/shm",
+];
+/// Of each line the words that are no counters.
+const TABLES: [(&str, usize); 2] = [("/proc/self/net/dev", 1), ("/proc/self/net/ipv6_route", 5)];
+/// Folders whose files are objects of the whole host.
+const OBJECTS: [&str; 2] = ["/dev/mqueue", "/dev/shm"];
+
+/// How the facts begin that are a run's doing also where others are: what nobody else changes, then
+/// ipc-demo's key 42 and its names, veth-demo's interfaces.
+const OURS: [&str; 8] = [
+    "/proc/sys/",
+    "/proc/self/mountinfo",
+    "/proc/sysvipc/msg: 42 ",
+    "/dev/mqueue/queue",
+    "/dev/shm/memory",
+    "/proc/self/net/dev: br0:",
+    "/proc/self/net/dev: vA:",
+    "/proc/self/net/dev: vB:",
+];
+
+/// The programs that show what no file does: rules of the firewall and of the routes.
+const RULES: [&str; 3] = ["nft list ruleset", "ip rule", "ip -6 rule"];
+
 /// One test's turn, for all that it starts: no run must be blamed for the traces of another.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does nobody but us change anything here?
+pub fn on_a_host_of_our_own() -> bool {
+    env::var_os(WORKER).is_some()
 }
 
 /// What can be seen of the host, a fact a line.
@@ -44,25 +92,22 @@ impl Census {
     pub fn take(folder: &Path) -> Self {
         set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER, since Linux 3.4");
         let mut facts = BTreeSet::new();
-        for file in ["/proc/sys/kernel/hostname", "/proc/sys/kernel/domainname"] {
-            facts.insert(format!("{file} {}", text(file)));
+        for (file, words) in FILES.map(|file| (file, usize::MAX)).into_iter().chain(TABLES) {
+            for line in text(file).lines() {
+                let line: Vec<_> = line.split_whitespace().take(words).collect();
+                facts.insert(format!("{file}: {}", line.join(" ")));
+            }
         }
-        facts.extend(text("/proc/self/mountinfo").lines().map(|mount| format!("mount {mount}")));
+        let objects = OBJECTS.into_iter().flat_map(entries);
+        facts.extend(objects.chain(cgroups()).map(|file| file.display().to_string()));
+        if !on_a_host_of_our_own() {
+            facts.retain(|fact| OURS.iter().any(|ours| fact.starts_with(ours)));
+        }
         facts.extend(namespaces(getpid()));
-        // What outlives its maker, or is the whole host's: ipc-demo's key 42 and names, veth-demo's
-        // interfaces.
-        let queues = text("/proc/sysvipc/msg");
-        let queues = queues.lines().filter(|line| line.trim_start().starts_with("42 "));
-        facts.extend(queues.map(|queue| format!("queue {queue}")));
-        let objects = ["/dev/mqueue/queue", "/dev/shm/memory"].into_iter().map(Path::new);
-        facts.extend(objects.filter(|f| f.exists()).map(|f| format!("file {}", f.display())));
-        let network = text("/proc/net/dev");
-        let names = network.lines().filter_map(|line| line.trim_start().split_once(':'));
-        let names = names.map(|(name, _)| name).filter(|name| ["br0", "vA", "vB"].contains(name));
-        facts.extend(names.map(|name| format!("interface {name}")));
         let temporary = entries(env::temp_dir()).filter(|file| is_ours(file));
         let files = temporary.chain(entries(folder));
         facts.extend(files.map(|file| format!("file {}", file.display())));
+        facts.extend(terminal());
         Self { folder: folder.to_path_buf(), facts }
     }
 
@@ -90,16 +135,79 @@ fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// Would a lesson, or the workbook, call a temporary file so?
+/// Would a lesson, or a tool that it runs, call a file of the whole host so?
 fn is_ours(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("workbook") || lessons::names().iter().any(|lesson| name.starts_with(lesson))
+    let names = [lessons::names(), ["lxc", "criu"].map(String::from).to_vec()].concat();
+    names.iter().any(|ours| name.starts_with(ours))
+}
+
+/// The cgroups below our own, and those at the top of a hierarchy that are called as ours or LXC's
+/// would be: all programs of the host make some there.
+fn cgroups() -> BTreeSet<PathBuf> {
+    let (mounts, ours) = (text("/proc/self/mountinfo"), text("/proc/self/cgroup"));
+    let hierarchies = mounts.lines().filter(|mount| mount.contains(" - cgroup"));
+    let ours = ours.lines().filter_map(|line| line.split(":/").nth(1));
+    let ours: Vec<_> = ours.filter(|path| !path.is_empty()).collect();
+    let mut cgroups = BTreeSet::new();
+    for top in hierarchies.filter_map(|mount| mount.split(' ').nth(4)).map(Path::new) {
+        cgroups.extend(folders(top).into_iter().filter(|folder| is_ours(folder)));
+        cgroups.extend(ours.iter().flat_map(|path| below(&top.join(path))));
+    }
+    cgroups
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    entries(folder).filter(|path| path.is_dir()).collect()
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    folders(folder).into_iter().flat_map(|folder| [below(&folder), vec![folder]].concat()).collect()
 }
 
 /// The namespaces of a process that we may look into: `uts:[4026531838]`.
 fn namespaces(pid: Pid) -> BTreeSet<String> {
     let targets = entries(format!("/proc/{pid}/ns")).flat_map(fs::read_link);
     targets.map(|target| target.display().to_string()).collect()
+}
+
+/// The modes of our own terminal, and the group in its foreground: termios(3), tcgetpgrp(3).
+fn terminal() -> Option<String> {
+    let terminal = File::open("/dev/tty").ok().filter(|_| on_a_host_of_our_own())?;
+    Some(format!("terminal {:?} {:?}", tcgetpgrp(&terminal), tcgetattr(&terminal)))
+}
+
+/// What these programs show, of those that are installed.
+pub fn rules() -> String {
+    let run = |line: &str| {
+        let mut words = line.split(' ');
+        let output = Command::new(words.next().unwrap_or_default()).args(words).output();
+        output.map_or(String::new(), |shown| String::from_utf8_lossy(&shown.stdout).into_owned())
+    };
+    RULES.map(run).concat()
+}
+
+/// Makes us what a reader's shell is: the leader of a session that has a terminal, this one. What
+/// is written here is typed there. To set its foreground does not stop us, and its end does not
+/// end us: tcsetpgrp(3), setsid(2).
+pub fn terminal_of_our_own() -> File {
+    for ignored in [Signal::SIGTTOU, Signal::SIGHUP] {
+        // SAFETY: ignoring a signal installs no handler.
+        unsafe { signal(ignored, SigHandler::SigIgn) }.expect("a signal");
+    }
+    let pty = openpty(None, None).expect("a terminal");
+    setsid().expect("nobody's leader");
+    // SAFETY: takes an open file and a number.
+    let controls = unsafe { libc::ioctl(pty.slave.as_raw_fd(), libc::TIOCSCTTY, 0) };
+    Errno::result(controls).expect("ioctl(TIOCSCTTY)");
+    pty.master.into()
+}
+
+/// All below a process, zombies too.
+pub fn descendants_of(pid: Pid) -> Vec<Pid> {
+    let children = children_of(pid);
+    let others = children.iter().flat_map(|child| descendants_of(*child));
+    others.chain(children.iter().copied()).collect()
 }
 
 /// The children of a process, zombies too: proc_pid_task(5), CONFIG_PROC_CHILDREN.
