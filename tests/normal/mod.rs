@@ -5,6 +5,7 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+use std::collections::BTreeMap;
 use std::fs::read_to_string;
 
 use nix::unistd::gethostname;
@@ -31,6 +32,7 @@ const OTHER_UID: &str = "1001";
 const HOST_INIT: &str = "systemd";
 const HOST_PROCESSES: &str = "93";
 const HOST_MOUNTS: usize = 24;
+const FIRST_PEER_GROUP: usize = 1;
 /// Kernels and their boots: the host's, then the guest's.
 const RELEASES: [&str; 2] = ["6.12.48", "6.1.0"];
 const BOOTS: [&str; 2] = ["5d1c07e9", "b2f8a634"];
@@ -41,20 +43,73 @@ const INIT_CGROUP: &str = "/init.scope";
 const HIERARCHY: &str = "cgroup: 0::";
 const MOUNT_CGROUP: &str = "mount(\"none\", \"/mnt\", \"cgroup2\", 0, NULL)";
 
+/// How the call of an observation looks, and how its result is shown: the first row that fits. `*`
+/// stands for anything, once. A result like `uts:[4026531838]` needs no row, and whatever else has
+/// none stays as it is.
+const LABELS: &[(&str, Shown)] = &[
+    ("getpid()", Seen::pid),
+    ("getppid()", Seen::pid),
+    ("fork()", Seen::pid),
+    ("fork(), execve(*", Seen::pid),
+    ("clone3(set_tid=*", |_, it| it.result.into()), // chosen, not given
+    ("clone*", Seen::pid),
+    ("*& echo $!", Seen::pid),
+    ("*/proc/self\")", Seen::pid),
+    ("* NSpid", Seen::pid),
+    ("*: Name, NSpid (first, last)", Seen::pid),
+    ("NSpid of *: first field", Seen::pid),
+    ("getuid()", Seen::uid),
+    ("*: st_uid", Seen::uid),
+    ("*: Uid", Seen::uid),
+    ("gethostname()", |seen, it| seen.word(it.result, &[HOST_NAME])),
+    ("cat /proc/1/comm", |seen, it| seen.word(it.result, &[HOST_INIT])),
+    // Between two looks at the host's list a process may come or go: only 1 means much.
+    ("ls -d /proc/[0-9]* | wc -l", |_, it| one_or(HOST_PROCESSES, it.result)),
+    ("ls /proc/self/task | wc -l", |_, it| it.result.into()),
+    // qemu starts and ends some as it likes.
+    ("*/task | wc -l", |_, it| one_or(QEMU_THREADS, it.result)),
+    // Two kernels of one distribution may well be of one release.
+    ("cut -d- -f1 /proc/sys/kernel/osrelease", |_, it| {
+        RELEASES[usize::from(it.who == "guest")].into()
+    }),
+    ("cut -d- -f1 /proc/sys/kernel/random/boot_id", |seen, it| seen.word(it.result, &BOOTS)),
+    ("*/cgroup: 0::", Seen::cgroup),
+    ("*/mountinfo: root of /mnt", Seen::cgroup),
+    ("/proc/self/mountinfo: *", Seen::peer_groups),
+    ("wc -l < /proc/self/mountinfo", |seen, it| seen.number(HOST_MOUNTS, it.result)),
+    // The time at which a process was made.
+    ("*/environ", |seen, it| format!("WORD={}", seen.number(FIRST_WORD, it.result))),
+    ("stat -Lc %i /proc/*", Seen::bare_inodes),
+];
+
+type Shown = fn(&mut Seen, &Observation) -> String;
+
+fn fits(label: &str, call: &str) -> bool {
+    match label.split_once('*') {
+        _ if label == call => true,
+        Some((start, end)) => call.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+        None => false,
+    }
+}
+
+/// One line: who made the call, the call, what came of it.
+struct Observation<'a> {
+    who: &'a str,
+    call: &'a str,
+    result: &'a str,
+}
+
 /// What was seen so far, in this order.
 #[derive(Default)]
 struct Seen {
-    pids: Vec<String>,
-    words: Vec<String>,
+    /// Under their first example: PIDs, counts of mounts and others that are numbered on from there.
+    numbers: BTreeMap<usize, Vec<String>>,
+    /// Words, and the example that stands for each.
+    words: Vec<(String, &'static str)>,
     /// Kind, inode, example.
     inodes: Vec<(String, String, usize)>,
-    mount_counts: Vec<String>,
-    peer_groups: Vec<String>,
     /// Who runs the lesson: what getuid() gave outside.
     uid: Option<String>,
-    host_name: Option<String>,
-    host_init: Option<String>,
-    boots: Vec<String>,
     our_cgroup: Option<String>,
     init_cgroup: Option<String>,
 }
@@ -88,9 +143,10 @@ impl Observations {
 
 /// A terminal session with example values, where a line is nothing but such a value.
 pub fn session(text: &str) -> String {
-    let host_name = gethostname().expect("the host has a name").into_string().ok();
-    let host_init = read_to_string("/proc/1/comm").ok().map(|comm| comm.trim_end().to_string());
-    let seen = Seen { host_name, host_init, ..Seen::default() };
+    let mut seen = Seen::default();
+    let host_name = gethostname().expect("the host has a name");
+    seen.word(&host_name.to_string_lossy(), &[HOST_NAME]);
+    seen.word(read_to_string("/proc/1/comm").unwrap_or_default().trim_end(), &[HOST_INIT]);
     text.lines().map(|line| seen.known_word(line) + "\n").collect()
 }
 
@@ -111,64 +167,47 @@ impl Seen {
         if let Some((call, result)) = self.id_map(call, result) {
             return format!("{who}{call:<47} = {result}");
         }
-        let is_uid = call == "getuid()" || call.ends_with(": st_uid") || call.ends_with(": Uid");
-        let result = if is_uid && who.starts_with("outside") {
-            self.uids(result)
-        } else if call == "cut -d- -f1 /proc/sys/kernel/osrelease" {
-            // Two kernels of one distribution may well be of one release.
-            RELEASES[usize::from(who.starts_with("guest"))].to_string()
-        } else {
-            self.result(call, result)
-        };
+        let result = self.result(&Observation { who: who.trim_end(), call, result });
         let call = self.pids_in_call(call);
         format!("{who}{call:<47} = {result}")
     }
 
-    fn result(&mut self, call: &str, result: &str) -> String {
-        match call {
-            "gethostname()" => {
-                self.host_name.get_or_insert_with(|| result.to_string());
-                self.known_word(result)
-            }
-            "cat /proc/1/comm" => {
-                self.host_init.get_or_insert_with(|| result.to_string());
-                self.known_word(result)
-            }
-            "cut -d- -f1 /proc/sys/kernel/random/boot_id" => {
-                let nth = nth(&mut self.boots, result);
-                BOOTS.get(nth).map_or_else(|| result.to_string(), |boot| boot.to_string())
-            }
-            // Between two looks at the host's list a process may come or go: only 1 means much.
-            "ls -d /proc/[0-9]* | wc -l" if result != "1" => HOST_PROCESSES.to_string(),
-            _ if call.ends_with(": Name, NSpid (first, last)") => self.pids(result),
-            _ if call.ends_with(HIERARCHY) || call.contains("mountinfo: root of /mnt") => {
-                self.cgroup(call.starts_with("/proc/1/"), result)
-            }
-            "wc -l < /proc/self/mountinfo" => {
-                (HOST_MOUNTS + nth(&mut self.mount_counts, result)).to_string()
-            }
-            _ if call.starts_with("/proc/self/mountinfo: ") => self.peer_groups(result),
-            "getpid()" | "getppid()" | "fork()" => self.pids(result),
-            _ if call.ends_with("/proc/self\")") => self.pids(result),
-            // qemu starts and ends some as it likes.
-            _ if call.ends_with("/task | wc -l") && !call.contains("self") && result != "1" => {
-                QEMU_THREADS.to_string()
-            }
-            _ if call.starts_with("clone") && !call.contains("set_tid") => self.pids(result),
-            _ if call.ends_with(" NSpid") => self.pids(result),
-            _ if call.ends_with("& echo $!") => self.pids(result),
-            // The time at which a process was made: equal stays equal.
-            _ if call.ends_with("/environ") && result.starts_with("WORD=") => {
-                format!("WORD={}", FIRST_WORD + nth(&mut self.words, result))
-            }
-            _ if call.starts_with("NSpid of ") && call.ends_with("first field") => {
-                self.pids(result)
-            }
-            _ if call.starts_with("fork(), execve(") => self.pids(result),
-            _ if result.ends_with(']') && result.contains(":[") => self.inode(result),
-            _ if call.starts_with("stat -Lc %i /proc/") => self.bare_inodes(call, result),
-            _ => result.to_string(),
+    fn result(&mut self, seen: &Observation) -> String {
+        match LABELS.iter().find(|(label, _)| fits(label, seen.call)) {
+            Some((_, shown)) => shown(self, seen),
+            None => self.inode(seen.result),
         }
+    }
+
+    fn pid(&mut self, seen: &Observation) -> String {
+        self.pids(seen.result)
+    }
+
+    /// A number of a kind that is numbered from this example on, by first sight.
+    fn number(&mut self, first: usize, value: &str) -> String {
+        let seen = self.numbers.entry(first).or_default();
+        let nth = seen.iter().position(|other| other == value).unwrap_or_else(|| {
+            seen.push(value.to_string());
+            seen.len() - 1
+        });
+        (first + nth).to_string()
+    }
+
+    /// A word of a kind that has these examples, by first sight. What comes later stays as it is.
+    fn word(&mut self, word: &str, examples: &[&'static str]) -> String {
+        let of_this_kind = self.words.iter().filter(|(_, example)| examples.contains(example));
+        let seen: Vec<_> = of_this_kind.collect();
+        if let Some((_, example)) = seen.iter().find(|(known, _)| known == word) {
+            return example.to_string();
+        }
+        let Some(example) = examples.get(seen.len()) else { return word.to_string() };
+        self.words.push((word.to_string(), example));
+        example.to_string()
+    }
+
+    fn known_word(&self, word: &str) -> String {
+        let known = self.words.iter().find(|(known, _)| known == word);
+        known.map_or(word, |(_, example)| example).to_string()
     }
 
     /// The PIDs in a call: the numbers behind these.
@@ -196,7 +235,7 @@ impl Seen {
             out += &rest[..at];
             out += &match &rest[at..end] {
                 inside if inside.len() == 1 => inside.to_string(),
-                pid => (FIRST_PID + nth(&mut self.pids, pid)).to_string(),
+                pid => self.number(FIRST_PID, pid),
             };
             rest = &rest[end..];
         }
@@ -204,9 +243,9 @@ impl Seen {
     }
 
     /// `shared:1` and `master:1`: the number of a peer group, counted by this kernel from its boot.
-    fn peer_groups(&mut self, fields: &str) -> String {
-        let words = fields.split(' ').map(|word| match word.split_once(':') {
-            Some((kind, group)) => format!("{kind}:{}", 1 + nth(&mut self.peer_groups, group)),
+    fn peer_groups(&mut self, seen: &Observation) -> String {
+        let words = seen.result.split(' ').map(|word| match word.split_once(':') {
+            Some((kind, group)) => format!("{kind}:{}", self.number(FIRST_PEER_GROUP, group)),
             None => word.to_string(),
         });
         words.collect::<Vec<_>>().join(" ")
@@ -229,19 +268,22 @@ impl Seen {
     }
 
     /// The same without the kind, which is the name of the link: `4026531838 4026532201`.
-    fn bare_inodes(&mut self, call: &str, result: &str) -> String {
-        let kind = call.rsplit('/').next().unwrap_or_default();
+    fn bare_inodes(&mut self, seen: &Observation) -> String {
+        let kind = seen.call.rsplit('/').next().unwrap_or_default();
         let mut bare = |inode| {
             let link = self.inode(&format!("{kind}:[{inode}]"));
             link.trim_end_matches(']').rsplit('[').next().unwrap_or_default().to_string()
         };
-        result.split(' ').map(&mut bare).collect::<Vec<_>>().join(" ")
+        seen.result.split(' ').map(&mut bare).collect::<Vec<_>>().join(" ")
     }
 
     /// The user outside, in each field. Inside it is 65534 or 0: the fact, not the accident.
-    fn uids(&mut self, result: &str) -> String {
-        let uid = self.uid.get_or_insert_with(|| result.to_string());
-        let ids = result.split(' ').map(|id| if id == uid { UID } else { id });
+    fn uid(&mut self, seen: &Observation) -> String {
+        if seen.who != "outside" {
+            return seen.result.to_string();
+        }
+        let uid = self.uid.get_or_insert_with(|| seen.result.to_string());
+        let ids = seen.result.split(' ').map(|id| if id == uid { UID } else { id });
         ids.collect::<Vec<_>>().join(" ")
     }
 
@@ -257,7 +299,8 @@ impl Seen {
     }
 
     /// `/` stays, and so do paths that climb out, if they are what one sees from our cgroup.
-    fn cgroup(&mut self, of_init: bool, path: &str) -> String {
+    fn cgroup(&mut self, seen: &Observation) -> String {
+        let (of_init, path) = (seen.call.starts_with("/proc/1/"), seen.result);
         match (&self.our_cgroup, &self.init_cgroup) {
             (Some(ours), Some(inits)) if of_init && path == seen_from(ours, inits) => {
                 seen_from(OUR_CGROUP, INIT_CGROUP)
@@ -275,17 +318,10 @@ impl Seen {
             _ => path.to_string(),
         }
     }
+}
 
-    fn known_word(&self, word: &str) -> String {
-        let is = |known: &Option<String>| known.as_deref() == Some(word);
-        match word {
-            _ if is(&self.host_name) => HOST_NAME,
-            _ if is(&self.host_init) => HOST_INIT,
-            _ if self.boots.first().is_some_and(|boot| boot == word) => BOOTS[0],
-            other => other,
-        }
-        .to_string()
-    }
+fn one_or(example: &str, result: &str) -> String {
+    if result == "1" { result.to_string() } else { example.to_string() }
 }
 
 /// Hosts have their cgroups in v2 or in one of v1's hierarchies, which has a number and a name.
@@ -306,12 +342,4 @@ fn seen_from(root: &str, cgroup: &str) -> String {
     let common = root.iter().zip(&cgroup).take_while(|(a, b)| a == b).count();
     let down = cgroup[common..].iter().map(|part| format!("/{part}"));
     "/..".repeat(root.len() - common) + &down.collect::<String>()
-}
-
-fn nth(seen: &mut Vec<String>, value: &str) -> usize {
-    let known = seen.iter().position(|other| other == value);
-    known.unwrap_or_else(|| {
-        seen.push(value.to_string());
-        seen.len() - 1
-    })
 }
