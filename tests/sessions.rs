@@ -165,8 +165,9 @@ fn the_terminal_comes_back_however_the_shell_left_it() {
         let mut terminal = Terminal::with_a_shell("/bin/sh", User::Ordinary);
         let modes = terminal.run("stty -g", PROMPT);
         terminal.run(&format!("{lesson} --shell"), &inside(lesson));
-        terminal.enter("sh -c 'echo asleep; sleep 100'");
-        terminal.pty.until("asleep\n");
+        terminal.enter("cat");
+        terminal.enter("who reads this is cat");
+        terminal.pty.until("cat\n");
         terminal.pty.send("\x03"); // Ctrl-C
         terminal.pty.until(&inside(lesson));
         terminal.run("stty raw -echo; exit", PROMPT);
