@@ -271,7 +271,7 @@ const ROWS: &[Row] = &[
         call: "mmap(NULL, ",
         errno: Some(Errno::ENOMEM),
         evidence: || true,
-        cause: "the host has promised all its memory (vm.overcommit_memory is 2)",
+        cause: "the host has no memory left to promise (vm.overcommit_memory)",
         cure: "end some of your programs, then again",
         means: NOTHING,
     },
