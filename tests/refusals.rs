@@ -6,7 +6,6 @@ mod census;
 mod host;
 mod lessons;
 
-use std::fs::File;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -144,10 +143,6 @@ fn a_claim_that_does_not_hold_exits_1() {
     }
 }
 
-fn full_disk() -> File {
-    File::options().write(true).open("/dev/full").expect("/dev/full: null(4)")
-}
-
 #[test]
 fn output_to_a_full_disk_is_a_refusal() {
     let _turn = census::turn();
@@ -158,7 +153,7 @@ fn output_to_a_full_disk_is_a_refusal() {
     programs.extend(lessons.iter().flat_map(|lesson| [(&**lesson, ""), (lesson, "--list")]));
     for (program, line) in programs {
         let mut command = lessons::command(program);
-        let output = run(command.args(line.split_whitespace()).stdout(full_disk()));
+        let output = run(command.args(line.split_whitespace()).stdout(host::full_disk()));
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(69), "{program} {line}: {said}");
         assert!(said.contains("write(1) = -1 ENOSPC"), "{program} {line}: {said}");
@@ -171,7 +166,7 @@ fn a_refusal_that_cannot_be_printed_exits_69() {
     let _turn = census::turn();
     for program in lessons::here().into_iter().filter(|name| lessons::makes_namespaces(name)) {
         let mut command = lessons::command(&program);
-        let output = run(host::run_on(command.stderr(full_disk()), Host::Chroot));
+        let output = run(host::run_on(command.stderr(host::full_disk()), Host::Chroot));
         assert_eq!(output.status.code(), Some(69), "{program}");
     }
 }
