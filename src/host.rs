@@ -1,17 +1,19 @@
 //! What this host refuses, and why: from (call, errno, evidence) to a cause and one cure.
 
+use std::env;
 use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
-use nix::unistd::{geteuid, getpid};
+use nix::unistd::{AccessFlags, access, geteuid, getpid};
 
 use crate::user;
 
@@ -170,10 +172,13 @@ const FOR_ALL: &str = "until the next boot every user reaches kernel code that w
 /// The administrator has set a limit to zero: namespaces(7), since Linux 4.9.
 macro_rules! limit {
     ($flag:literal, $kind:literal, $one:literal) => {
+        limit!($flag, Some(Errno::ENOSPC), $kind, $one)
+    };
+    ($call:literal, $errno:expr, $kind:literal, $one:literal) => {
         Row {
-            call: $flag,
-            errno: Some(Errno::ENOSPC),
-            evidence: || setting(concat!("user/max_", $kind, "_namespaces")) == Some(0),
+            call: $call,
+            errno: $errno,
+            evidence: || start().forbids($kind),
             cause: concat!(
                 "user.max_",
                 $kind,
@@ -212,6 +217,30 @@ const UNKNOWN: Row = Row {
 
 const ROWS: &[Row] = &[
     Row {
+        call: "",
+        errno: Some(Errno::EMFILE),
+        evidence: || true,
+        cause: "a limit on open files is reached (ulimit -n)",
+        cure: "ulimit -n 1024   in this shell, then again",
+        means: NOTHING,
+    },
+    Row {
+        call: "execve(",
+        errno: Some(Errno::ENOENT),
+        evidence: || env::var_os("PATH").is_none(),
+        cause: "PATH is not set, so no program can be found by its name",
+        cure: "export PATH=/usr/local/bin:/usr/bin:/bin",
+        means: NOTHING,
+    },
+    Row {
+        call: "execve(\"/bin/sh\")",
+        errno: None,
+        evidence: || true,
+        cause: "neither $SHELL nor /bin/sh can be run here",
+        cure: "set SHELL to a shell that this host has, or leave --shell out",
+        means: NOTHING,
+    },
+    Row {
         call: "CapEff",
         errno: None,
         evidence: || true,
@@ -247,7 +276,7 @@ const ROWS: &[Row] = &[
         call: "lxc-",
         errno: None,
         evidence: few_processes_are_left,
-        cause: "a limit on processes (ulimit -u) leaves too few of them for LXC",
+        cause: "a limit on processes (ulimit -u, pids.max) leaves too few for LXC",
         cure: "end some of your processes, or raise the limit",
         means: NOTHING,
     },
@@ -276,6 +305,38 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
+        call: "execve(\"cat\")", // std opens it for the program's input
+        errno: Some(Errno::ENOENT),
+        evidence: null_is_missing,
+        cause: "there is no /dev/null here, which every program expects",
+        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        means: NOTHING,
+    },
+    Row {
+        call: "\"/dev/null\"",
+        errno: Some(Errno::ENOENT),
+        evidence: null_is_missing,
+        cause: "there is no /dev/null here, which every program expects",
+        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        means: NOTHING,
+    },
+    Row {
+        call: "lxc-",
+        errno: None,
+        evidence: null_is_missing,
+        cause: "there is no /dev/null here, which every program expects",
+        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        means: NOTHING,
+    },
+    Row {
+        call: "\"/dev/shm\"",
+        errno: Some(Errno::ENOENT),
+        evidence: null_is_missing,
+        cause: "there is no /dev/null here, which every program expects",
+        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        means: NOTHING,
+    },
+    Row {
         call: "execve(\"lxc-",
         errno: Some(Errno::ENOENT),
         evidence: || true,
@@ -289,6 +350,17 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "busybox, the programs of a small container, is not installed",
         cure: "sudo apt-get install busybox-static",
+        means: NOTHING,
+    },
+    limit!("lxc-", None, "uts", "a UTS"),
+    limit!("lxc-", None, "ipc", "an IPC"),
+    limit!("lxc-", None, "cgroup", "a cgroup"),
+    Row {
+        call: "lxc-",
+        errno: None,
+        evidence: || access("/bin/sh", AccessFlags::X_OK).is_err(),
+        cause: "/bin/sh cannot be run here, and LXC's templates are scripts",
+        cure: "sudo apt-get install dash",
         means: NOTHING,
     },
     Row {
@@ -344,7 +416,7 @@ const ROWS: &[Row] = &[
     Row {
         call: "/proc/self/uid_map",
         errno: Some(Errno::EPERM),
-        evidence: || geteuid().is_root(),
+        evidence: || start().is_root,
         cause: "this root lacks CAP_SETFCAP, so it may not map itself (since Linux 5.12)",
         cure: "run it as an ordinary user",
         means: NOTHING,
@@ -399,6 +471,22 @@ const ROWS: &[Row] = &[
         evidence: || true,
         cause: "there is no directory /mnt here, where the lesson mounts",
         cure: "sudo mkdir /mnt",
+        means: NOTHING,
+    },
+    Row {
+        call: "\"/dev/shm\"",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "there is no directory /dev/shm here, where shared memory is",
+        cure: "sudo mkdir /dev/shm",
+        means: NOTHING,
+    },
+    Row {
+        call: "\"/sys/fs/cgroup\"",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "there is no directory /sys/fs/cgroup here, where the lesson mounts",
+        cure: "sudo mount -t sysfs sysfs /sys   which has that directory",
         means: NOTHING,
     },
     Row {
@@ -603,6 +691,14 @@ const ROWS: &[Row] = &[
         means: "two more modules are in the kernel, until the next boot",
     },
     Row {
+        call: "pidfd_open(",
+        errno: Some(Errno::ENOSYS),
+        evidence: || true,
+        cause: "this kernel has no pidfd_open(2): Linux 5.3 has",
+        cure: "use a newer kernel",
+        means: NOTHING,
+    },
+    Row {
         call: "setns(pidfd_open(",
         errno: Some(Errno::EINVAL),
         evidence: || true,
@@ -676,6 +772,22 @@ const ROWS: &[Row] = &[
     },
     Row {
         call: "criu",
+        errno: None,
+        evidence: || status("Seccomp").as_deref() == Some("2"),
+        cause: "a seccomp filter is on all processes here, so CRIU may suspend none",
+        cure: "use a virtual machine, or start it with `docker run --privileged`",
+        means: PRIVILEGED,
+    },
+    Row {
+        call: "criu ",
+        errno: None,
+        evidence: || limit("Max open files").is_some_and(|limit| limit < 256),
+        cause: "a limit on open files (ulimit -n) leaves too few for CRIU",
+        cure: "ulimit -n 1024   in this shell, then again",
+        means: NOTHING,
+    },
+    Row {
+        call: "criu ",
         errno: None,
         evidence: || true,
         cause: "CRIU could not do it; versions before 4 do not know today's kernels",
@@ -813,8 +925,47 @@ pub fn memory_is_there() -> Result<(), Refusal> {
     unsafe { munmap(memory.named(&*call)?, MEMORY) }.named("munmap(2)")
 }
 
+/// How this program was started.
+struct Start {
+    /// As uid 0: in a new user namespace without a map nobody is.
+    is_root: bool,
+    /// The kinds of namespaces of which the limit was 0: `pid` for `user.max_pid_namespaces`. The
+    /// limits that can be seen are those of the reader's own user namespace, and a new one begins
+    /// with none; but those above it hold in it, too: namespaces(7).
+    forbidden: Vec<&'static str>,
+}
+
+/// What it was when this is first called.
+fn start() -> &'static Start {
+    const KINDS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+    static START: OnceLock<Start> = OnceLock::new();
+    let is_zero = |kind: &&str| setting(&format!("user/max_{kind}_namespaces")) == Some(0);
+    START.get_or_init(|| Start {
+        is_root: geteuid().is_root(),
+        forbidden: KINDS.into_iter().filter(is_zero).collect(),
+    })
+}
+
+impl Start {
+    fn forbids(&self, kind: &str) -> bool {
+        self.forbidden.contains(&kind)
+    }
+}
+
+/// As many as no lesson has open at once.
+const FILES: usize = 32;
+
+/// Who looks through `/proc` and can open no more files sees nobody there. So a lesson asks for all
+/// the files that it may need once, before anything else, and gives them back.
+pub(crate) fn files_are_there() -> Result<(), Refusal> {
+    let call = format!("open(\"/\"), {FILES} times");
+    let files: io::Result<Vec<_>> = (0..FILES).map(|_| fs::File::open("/")).collect();
+    files.named(call).map(drop)
+}
+
 /// The precondition of every lesson: `/proc` is there and shows our own PID namespace.
 pub(crate) fn proc_is_ours() -> Result<(), Refusal> {
+    start();
     let call = "readlink(\"/proc/self\")";
     let shown = fs::read_link("/proc/self").named(call)?;
     let ours = getpid();
@@ -857,7 +1008,7 @@ fn limit(name: &str) -> Option<usize> {
 }
 
 /// Less than 32 more? The tools need up to a dozen, and tell no errno when they get none. The limit
-/// is on all processes of our user, and counts their threads.
+/// is on all processes of our user, and counts their threads; or it is our cgroup's.
 fn few_processes_are_left() -> bool {
     let owner = |process: &Path| fs::metadata(process).ok().map(|process| process.uid());
     let us = owner("/proc/self".as_ref());
@@ -865,6 +1016,20 @@ fn few_processes_are_left() -> bool {
     let ours = processes.filter(|process| owner(process) == us);
     let threads = ours.map(|process| fs::read_dir(process.join("task")).map_or(0, Iterator::count));
     limit("Max processes").is_some_and(|limit| limit < 32 + threads.sum::<usize>())
+        || free_in_our_cgroup().is_some_and(|free| free < 32)
+}
+
+/// What pids.max leaves: cgroups(7). v1 has a hierarchy of that name, v2 has one for all.
+fn free_in_our_cgroup() -> Option<u64> {
+    let ours = fs::read_to_string("/proc/self/cgroup").ok()?;
+    ours.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let hierarchy = if controllers == "pids" { "pids" } else { "" };
+        let folder = format!("/sys/fs/cgroup/{hierarchy}{path}");
+        let number = |file| fs::read_to_string(Path::new(&folder).join(file)).ok();
+        let number = |file| number(file)?.trim().parse::<u64>().ok(); // or `max`
+        Some(number("pids.max")?.saturating_sub(number("pids.current")?))
+    })
 }
 
 /// The profile's name, and its mode in brackets: apparmor(7). SELinux has contexts there.
@@ -894,6 +1059,34 @@ fn root_is_an_initramfs() -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut roots = mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/"));
     roots.any(|line| line.contains(" - rootfs "))
+}
+
+/// A `/proc` may hide the processes of others: hidepid of proc(5).
+pub(crate) fn proc_hides_nobody() -> Result<(), Refusal> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let on_proc = |line: &&str| line.split(' ').nth(4) == Some("/proc");
+    let hides = mounts.lines().rfind(on_proc).is_some_and(|line| line.contains("hidepid="));
+    let found = if hides { Err(Errno::EPERM) } else { Ok(()) };
+    found.named("/proc/self/mountinfo: hidepid")
+}
+
+/// The first two PIDs are also those of every small PID namespace.
+pub(crate) fn pid_is_above_2() -> Result<(), Refusal> {
+    let found = if getpid().as_raw() > 2 { Ok(()) } else { Err(Errno::ESRCH) };
+    found.named("getpid() > 2")
+}
+
+/// CRIU suspends the filters of those whom it takes down, and a process under one may not.
+pub(crate) fn no_filter_is_on_us() -> Result<(), Refusal> {
+    if status("Seccomp").as_deref() != Some("2") {
+        return Ok(());
+    }
+    Err(Refusal { call: "criu dump".to_string(), errno: None, result: "a filter".to_string() })
+}
+
+/// Some programs make a file of that name where there is none.
+fn null_is_missing() -> bool {
+    !fs::metadata("/dev/null").is_ok_and(|null| null.file_type().is_char_device())
 }
 
 fn proc_is_covered() -> bool {

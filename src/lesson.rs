@@ -99,6 +99,7 @@ impl Lesson {
             io::stdout().write_all(self.list().as_bytes()).named("write(1)")?;
             return Ok(true);
         }
+        host::files_are_there()?;
         host::proc_is_ours()?;
         let options = Options {
             // A lesson without controls, or without a shell, has no such argument.

@@ -15,6 +15,7 @@ use nix::libc::{self, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, RTM_NEWLINK};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::{get_no_new_privs, set_no_new_privs};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::sys::utsname::uname;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, chdir, fork, getpid, pivot_root};
@@ -52,9 +53,14 @@ use Attempt::{Do, Find, Look, Make};
 /// nix has no name for it, so a lesson takes it from libc.
 const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
 
+/// LXC makes the other kinds itself.
+const LXC: &str = "find(\"lxc-start\")";
+
 /// In the order in which a lesson meets them.
 const NEEDS: &[Need] = &[
+    need("open files", &["LESSON.run("], Look(host::files_are_there)),
     need("a /proc of our own", &["LESSON.run("], Look(host::proc_is_ours)),
+    need("a PID 1 to look at", &["comm(1)", "cgroup(\"1\""], Look(|| open("/proc/1/comm"))),
     more("root", &["needs_root()"], Look(user::needs_root)),
     more("qemu-system-x86_64", &["find(\"qemu-system-x86_64\")"], Find("qemu-system-x86_64")),
     more("lxc-start", &["find(\"lxc-start\")"], Find("lxc-start")),
@@ -67,18 +73,31 @@ const NEEDS: &[Need] = &[
     need("a user namespace in it", &["CloneFlags::CLONE_NEWUSER"], Do(user::enter_namespace)),
     need("a mount namespace", &["CloneFlags::CLONE_NEWNS"], Make(CloneFlags::CLONE_NEWNS)),
     need("a PID namespace", &["CloneFlags::CLONE_NEWPID"], Make(CloneFlags::CLONE_NEWPID)),
-    need("a UTS namespace", &["CloneFlags::CLONE_NEWUTS"], Make(CloneFlags::CLONE_NEWUTS)),
-    need("an IPC namespace", &["CloneFlags::CLONE_NEWIPC"], Make(CloneFlags::CLONE_NEWIPC)),
+    need("a UTS namespace", &["CloneFlags::CLONE_NEWUTS", LXC], Make(CloneFlags::CLONE_NEWUTS)),
+    need("an IPC namespace", &["CloneFlags::CLONE_NEWIPC", LXC], Make(CloneFlags::CLONE_NEWIPC)),
     need("a network namespace", &["CloneFlags::CLONE_NEWNET"], Make(CloneFlags::CLONE_NEWNET)),
-    need("a cgroup namespace", &["CloneFlags::CLONE_NEWCGROUP"], Make(CloneFlags::CLONE_NEWCGROUP)),
+    need(
+        "a cgroup namespace",
+        &["CloneFlags::CLONE_NEWCGROUP", LXC],
+        Make(CloneFlags::CLONE_NEWCGROUP),
+    ),
     need("a time namespace", &["libc::CLONE_NEWTIME"], Make(NEWTIME)),
     need("private mounts", &["make_private(", "MsFlags::MS_PRIVATE"], Do(private_mounts)),
-    need("a mount of proc", &["mount(Some(\"proc\")", "mount_proc()"], Do(mount_proc)),
+    need("/dev/null", &["\"/dev/null\"", "Command::new(\"cat\")", LXC], Look(|| open("/dev/null"))),
+    need("/dev/shm", &["\"/dev/shm\""], Look(|| open("/dev/shm"))),
+    need("/sys/fs/cgroup", &["\"/sys/fs/cgroup\""], Look(|| open("/sys/fs/cgroup"))),
+    need(
+        "a mount of proc",
+        &["mount(Some(\"proc\")", "mount_proc().", "mount_proc())"],
+        Do(mount_proc),
+    ),
     need("a mount of sysfs", &["mount(Some(\"sysfs\")"], Do(mount_sysfs)),
+    need("limits to set", &["/proc/sys/user/max_"], Look(limits_can_be_set)),
     need("pivot_root(2)", &["pivot_root("], Do(pivot)),
     need("an overlay", &["mount(Some(\"overlay\")"], Do(overlay)),
     need("bridge and veth", &["\"bridge\"", "\"veth\""], Do(bridge_and_veth)),
-    need("clone3(2)", &["SYS_clone3"], Look(clone3)),
+    need("clone3(2)", &["syscall(libc::SYS_clone3"], Look(clone3)),
+    more("no seccomp filter", &["find(\"criu\")"], Look(host::no_filter_is_on_us)),
     need("setns(2) with a pidfd", &["pidfd_open("], Do(setns_with_a_pidfd)),
     need("a seccomp filter", &["libc::SYS_seccomp"], Look(seccomp_filter)),
     // For some claims only.
@@ -86,6 +105,9 @@ const NEEDS: &[Need] = &[
     more("a cgroup other than /", &[], Look(own_cgroup)),
     more("a shell without no_new_privs", &[], Look(no_promise)),
     more("a libc that calls clone3(2)", &[], Do(libc_calls_clone3)),
+    more("a PID above 2", &[], Look(host::pid_is_above_2)),
+    more("a /proc without hidepid", &[], Look(host::proc_hides_nobody)),
+    more("a kernel with time namespaces", &[], Look(|| open("/proc/self/ns/time"))),
     // For lines `by hand`.
     more("ps(1)", &[], Find("ps")),
     more("strace(1)", &[], Find("strace")),
@@ -167,9 +189,12 @@ pub fn is_core(source: &str) -> bool {
     !more.any(|need| needed(need) && !open.iter().any(|(_, want)| want == need.name))
 }
 
-/// A source without its comments.
+/// A source without its comments, and without what a guest does: there the host forbids nothing.
 fn code(source: &str) -> String {
-    source.lines().filter(|line| !line.trim_start().starts_with("//")).collect()
+    let (host, guest) = source.split_once("\nfn init() -> ").unwrap_or((source, ""));
+    let after = guest.split_once("\n}\n").map_or("", |(_, after)| after);
+    let lines = host.lines().chain(after.lines());
+    lines.filter(|line| !line.trim_start().starts_with("//")).collect()
 }
 
 /// The claims that a lesson leaves open on some hosts, and for want of what.
@@ -205,6 +230,19 @@ fn in_a_process(work: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusa
         ForkResult::Parent { child } => inside.start(child, outside),
     }
     inside.leave_quietly()
+}
+
+/// Docker mounts /proc/sys read-only. A user namespace's limits are its own to set, elsewhere.
+fn limits_can_be_set() -> Result<(), Refusal> {
+    let file = "/proc/sys/user/max_user_namespaces";
+    let flags = statvfs(file).map(|fs| fs.flags());
+    let is_read_only = flags.is_ok_and(|flags| flags.contains(FsFlags::ST_RDONLY));
+    let found = if is_read_only { Err(Errno::EROFS) } else { Ok(()) };
+    found.named(format!("write({file:?})"))
+}
+
+fn open(file: &str) -> Result<(), Refusal> {
+    File::open(file).map(drop).named(format!("open({file:?})"))
 }
 
 fn make(flag: CloneFlags) -> Result<(), Refusal> {
