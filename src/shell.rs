@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, getpgrp, setpgid, tcsetpgrp};
@@ -19,10 +20,11 @@ pub(crate) fn exec(lesson: &str) -> Refusal {
     let wanted = env::var_os("SHELL").filter(|shell| !shell.is_empty());
     if let Some(shell) = wanted {
         let error = command(&shell, lesson).exec();
+        let why = Errno::from_raw(error.raw_os_error().unwrap_or_default()).desc();
         let shell = Path::new(&shell).display();
         // Where that cannot be written there is nobody to tell.
         let _ =
-            writeln!(stderr(), "SHELL is {shell}, which cannot be run ({error}): here is /bin/sh");
+            writeln!(stderr(), "SHELL is {shell}, which cannot be run ({why}): here is /bin/sh");
     }
     let error = command(&"/bin/sh".into(), lesson).exec();
     match Err::<(), _>(error).named("execve(\"/bin/sh\")") {
