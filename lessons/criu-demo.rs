@@ -8,6 +8,7 @@ use std::fs::{create_dir, read_to_string};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc::{self, SIGCHLD};
 use nix::mount::{MsFlags, mount};
@@ -16,7 +17,7 @@ use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{
-    Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe2, read, setsid,
+    Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe2, read, setsid, write,
 };
 use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
@@ -67,13 +68,15 @@ fn criu_demo(t: &mut Transcript) -> Result<(), Refusal> {
     from_inside.leave(t)
 }
 
-/// Plays the host. The images go to a tmpfs of its own, and so does what CRIU keeps in /run.
+/// Plays the host. The images go to a tmpfs of its own, and so does what CRIU keeps in /run and tries
+/// out in /tmp.
 fn host(outside: &mut Outside) -> Result<(), Refusal> {
     mounts::make_private().named(mounts::MAKE_PRIVATE)?;
     mounts::mount_proc().named(mounts::MOUNT_PROC)?;
-    let tmpfs = Some("tmpfs");
-    mount(tmpfs, "/run", tmpfs, MsFlags::empty(), None::<&str>)
-        .named("mount(\"tmpfs\", \"/run\")")?;
+    for place in ["/run", "/tmp"] {
+        let mounted = mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), None::<&str>);
+        mounted.named(format!("mount(\"tmpfs\", {place:?})"))?;
+    }
     create_dir(IMAGES).named("mkdir(\"/run/img\")")?;
 
     run(outside, "ip link set lo up")?; // CRIU tries out TCP first
@@ -92,17 +95,24 @@ fn host(outside: &mut Outside) -> Result<(), Refusal> {
 
 // ANCHOR: tree
 /// PID 1 of a new PID namespace, and its child. The end of the pipe closes when both have become
-/// another program: then they are ready.
+/// another program: then they are ready. Who cannot, writes why.
 fn plant() -> Result<Pid, Refusal> {
     let (ready, planted) = pipe2(OFlag::O_CLOEXEC).named("pipe2(O_CLOEXEC)")?;
     let mut stack = vec![0; 256 * 1024];
-    let process = Box::new(|| grow().map_or(1, |never| match never {}));
+    let process = Box::new(|| {
+        let Err(errno) = grow();
+        let _ = write(&planted, &[errno as u8]); // if nobody reads it, nobody is there
+        1
+    });
     // SAFETY: one thread here too.
     let pid = unsafe { clone(process, &mut stack, CloneFlags::CLONE_NEWPID, Some(SIGCHLD)) };
     let pid = pid.named("clone(CLONE_NEWPID|SIGCHLD)")?;
     drop(planted);
-    read(ready, &mut [0]).named("read(2)")?; // the end of the file
-    Ok(pid)
+    let mut errno = [0];
+    match read(ready, &mut errno).named("read(2)")? {
+        0 => Ok(pid), // the end of the file
+        _ => Err(Errno::from_raw(errno[0].into())).named("fork(), open(\"/dev/null\"), execve()"),
+    }
 }
 
 /// A tree that can be taken away holds on to nothing outside of it: a session of its own, no open
