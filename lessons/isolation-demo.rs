@@ -73,9 +73,16 @@ fn isolation_demo(t: &mut Transcript) -> Result<(), Refusal> {
 
     let no_such = "-1 ESRCH";
     let reaches_its_own = list == "/proc/1 /proc/2" && [itself, its_child] == ["0", "0"];
-    t.claim("A8", reaches_its_own && a_to_host == no_such);
-    t.claim("iso-1", b_to_host == no_such && b_to_a == no_such);
-    t.claim("iso-2", its_host_pid == no_such);
+    if host.as_raw() > 2 {
+        t.claim("A8", reaches_its_own && a_to_host == no_such);
+        t.claim("iso-1", b_to_host == no_such && b_to_a == no_such);
+        t.claim("iso-2", its_host_pid == no_such);
+    } else {
+        // We are the first in a container, and have a number that somebody inside has, too.
+        t.open("A8", "a PID above 2");
+        t.open("iso-1", "a PID above 2");
+        t.open("iso-2", "a PID above 2");
+    }
     t.claim("iso-3", reached == 3 && end == "SIGKILL");
     let by_hand = "unshare --map-root-user --pid --fork kill -0 $$ 2>&1 | grep -o 'No.*'";
     t.by_hand(by_hand, "No such process");
