@@ -87,7 +87,7 @@ fn namespaces_demo(t: &mut Transcript) -> Result<(), Refusal> {
 
     t.claim("A6", new.starts_with(&["mnt", "pid", "uts", "ipc", "net", "user"]));
     match same[..] {
-        [] => t.open("ns-1", "a time namespace"),
+        [] => t.open("ns-1", "a kernel with time namespaces"),
         _ => t.claim("ns-1", new.ends_with(&["cgroup"])),
     }
     t.claim("ns-2", same.iter().all(|kind| *kind == "time"));
