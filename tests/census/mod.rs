@@ -135,15 +135,15 @@ fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// Would a lesson, or a tool that it runs, call a file of the whole host so?
+/// Would a lesson call a file of the whole host so? Or LXC, for the two containers of lxc-demo?
 fn is_ours(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let names = [lessons::names(), ["lxc", "criu"].map(String::from).to_vec()].concat();
-    names.iter().any(|ours| name.starts_with(ours))
+    let is_lxcs = name.starts_with("lxc.") && (name.ends_with(".sys") || name.ends_with(".app"));
+    is_lxcs || lessons::names().iter().any(|lesson| name.starts_with(lesson))
 }
 
-/// The cgroups below our own, and those at the top of a hierarchy that are called as ours or LXC's
-/// would be: all programs of the host make some there.
+/// The cgroups below our own, and those at the top of a hierarchy that are called as ours would
+/// be: all programs of the host make some there.
 fn cgroups() -> BTreeSet<PathBuf> {
     let (mounts, ours) = (text("/proc/self/mountinfo"), text("/proc/self/cgroup"));
     let hierarchies = mounts.lines().filter(|mount| mount.contains(" - cgroup"));
