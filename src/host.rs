@@ -15,8 +15,6 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access, geteuid, getpid};
 
-use crate::user;
-
 /// A call that this host refused, with what came of it. Displayed as strace(1) would.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
@@ -438,18 +436,6 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
-        call: "CLONE_NEW",
-        errno: Some(Errno::EPERM),
-        evidence: || {
-            let is_first = user::in_first_namespace().unwrap_or_default();
-            let is_roots = is_first && geteuid().is_root();
-            !is_roots && setting("kernel/unprivileged_userns_clone") == Some(0)
-        },
-        cause: "kernel.unprivileged_userns_clone is 0: user namespaces are for root",
-        cure: "sudo sysctl -w kernel.unprivileged_userns_clone=1",
-        means: FOR_ALL,
-    },
-    Row {
         call: "CLONE_NEWUSER",
         errno: Some(Errno::EPERM),
         evidence: root_is_no_mount_point,
@@ -650,6 +636,14 @@ const ROWS: &[Row] = &[
     },
     apparmor!("", Errno::EPERM),
     apparmor!("", Errno::EACCES),
+    Row {
+        call: "CLONE_NEW",
+        errno: Some(Errno::EPERM),
+        evidence: || setting("kernel/unprivileged_userns_clone") == Some(0),
+        cause: "kernel.unprivileged_userns_clone is 0: user namespaces are for root",
+        cure: "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+        means: FOR_ALL,
+    },
     Row {
         call: "CLONE_NEW",
         errno: Some(Errno::EPERM),

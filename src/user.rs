@@ -32,7 +32,7 @@ pub fn needs_root() -> Result<(), Refusal> {
 }
 
 /// The first user namespace is the one whose map leaves nobody out.
-pub(crate) fn in_first_namespace() -> Result<bool, Refusal> {
+fn in_first_namespace() -> Result<bool, Refusal> {
     let file = "/proc/self/uid_map";
     let map = fs::read_to_string(file).named(format!("open({file:?})"))?;
     Ok(map.split_whitespace().eq(["0", "0", "4294967295"]))
