@@ -81,8 +81,12 @@ pub fn needs_root(name: &str) -> bool {
 }
 
 fn source(name: &str) -> String {
-    let file = workbook::contents::root().join("lessons").join(name).with_extension("rs");
-    fs::read_to_string(file).expect("a readable lesson")
+    fs::read_to_string(source_file(name)).expect("a readable lesson")
+}
+
+/// The lesson itself.
+pub fn source_file(name: &str) -> PathBuf {
+    workbook::contents::root().join("lessons").join(name).with_extension("rs")
 }
 
 /// Does it have something to stand in?

@@ -1,0 +1,249 @@
+//! Every lesson on kernels old and new: Debian's, booted under qemu without KVM, as root and as an
+//! ordinary user, and on hosts that only a machine of one's own can play. `KERNELS` names the
+//! folder that `.ci/kernels` fills. What came of it is a snapshot for each kernel, and the table of
+//! all.
+
+mod accepted;
+mod lessons;
+mod machine;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+
+use nix::unistd::geteuid;
+use workbook::contents;
+
+/// Those who run the lessons, as the table calls them.
+const USERS: [&str; 2] = ["root", "user"];
+/// The host on which nothing is forbidden.
+const PLAIN: &str = "plain";
+
+#[test]
+fn every_lesson_holds_or_says_why_not_on_every_kernel() {
+    match env::var_os("KERNELS").map(PathBuf::from) {
+        Some(folder) => try_kernels(&folder),
+        // An ordinary user boots the same guests.
+        None if env::var_os("CI").is_none() || !geteuid().is_root() => {
+            eprintln!("not tried here: other kernels than this host's: see .ci/kernels");
+        }
+        None => panic!("KERNELS names no folder: see .ci/kernels"),
+    }
+    // Those that are not here are in it as they were accepted.
+    accepted::assert_accepted("kernels", &table(&accepted_kernels()));
+}
+
+fn try_kernels(folder: &PathBuf) {
+    let apparmor = &folder.join("apparmor");
+    let entries = fs::read_dir(folder).expect("KERNELS is a folder").flatten();
+    let kernels = entries.map(|entry| entry.path()).filter(|path| path != apparmor);
+    let files = &machine::files(apparmor);
+    let guests: Vec<_> = thread::scope(|scope| {
+        let boot = |kernel: PathBuf| scope.spawn(move || machine::boot(&kernel, files));
+        let boots: Vec<_> = kernels.map(boot).collect();
+        boots.into_iter().map(|boot| boot.join().expect("the guest runs")).collect()
+    });
+    assert!(!guests.is_empty(), "no kernel in {folder:?}");
+    for said in guests {
+        let (kernel, runs) = read_guest(&said);
+        if lessons::names() == lessons::all() {
+            accepted::assert_accepted(&format!("kernels@{kernel}"), &runs);
+        }
+    }
+}
+
+/// The kernel's version; and a line for each reason why a lesson did less than it could. Of a host
+/// that forbids something, only what it adds.
+fn read_guest(said: &str) -> (String, String) {
+    let kernel = said.split_once("@kernel ").expect("a kernel").1;
+    let kernel = kernel.split('.').take(2).collect::<Vec<_>>().join(".");
+    let (mut text, mut plain) = (String::new(), BTreeSet::new());
+    for host in said.split("\n@host ").skip(1) {
+        let (host, said) = host.split_once('\n').expect("a host");
+        for (user, said) in USERS.iter().zip(said.split("@user ").skip(1)) {
+            for reason in read_lessons(said, &format!("Linux {kernel}, {host}, {user}")) {
+                let line = format!("{user} {reason}");
+                if !plain.contains(&line) {
+                    let _ = writeln!(text, "{host} {line}"); // a String takes everything
+                }
+                if host == PLAIN {
+                    plain.insert(line);
+                }
+            }
+        }
+    }
+    (kernel, text)
+}
+
+/// All lessons of one user on one host, and what doctor finds there. Gives the reasons, as lines.
+fn read_lessons(said: &str, place: &str) -> Vec<String> {
+    let parts: Vec<_> = said.split("@lesson ").skip(1).collect();
+    let names: Vec<_> = parts.iter().filter_map(|part| part.lines().next()).collect();
+    assert_eq!(names, lessons::names(), "{place}");
+    let json = said.split_once("@doctor ").and_then(|(_, json)| json.lines().next());
+    let doctor: serde_json::Value = serde_json::from_str(json.unwrap_or_default()).expect(place);
+    let found = doctor["lessons"].as_array().expect("a list");
+    let reasons = parts.into_iter().flat_map(|part| {
+        let (lesson, reasons) = read_lesson(part, place);
+        let its = found.iter().find(|its| its["lesson"] == *lesson).expect("each lesson");
+        assert_doctor_agrees(its, &reasons, place);
+        reasons.into_iter().map(move |reason| format!("{lesson} {reason}"))
+    });
+    reasons.collect()
+}
+
+/// A lesson's name, and why it did less than it could: `o` a claim that stays open, `x` the call
+/// that was refused, and the cause.
+fn read_lesson(said: &str, place: &str) -> (String, Vec<String>) {
+    let (lesson, said) = said.split_once('\n').expect("a lesson's name");
+    let (said, status) = said.split_once("@status ").expect("a lesson's end");
+    let after = |start: &str| {
+        let lines = said.lines().filter_map(|line| line.strip_prefix(start));
+        lines.map(|rest| rest.trim().to_string()).collect::<Vec<_>>()
+    };
+    let reasons = match status.lines().next() {
+        Some("0") => {
+            let claims = after("open ").into_iter().zip(after("       not checked here "));
+            let id = |claim: &str| claim.split(' ').next().unwrap_or_default().to_string();
+            claims.map(|(claim, want)| format!("o {} stays open {want}", id(&claim))).collect()
+        }
+        Some("69") => vec![format!("x {} | {}", after("call ").concat(), after("cause ").concat())],
+        _ => panic!("{place}: {lesson}: {said}{status}"),
+    };
+    assert!(!said.contains("not known to this workbook"), "{place}: {lesson}: {said}");
+    (lesson.to_string(), reasons)
+}
+
+/// What doctor has found by trying is what came of the lesson, for the same cause.
+fn assert_doctor_agrees(its: &serde_json::Value, reasons: &[String], place: &str) {
+    let verdict = match reasons.first().map(|reason| &reason[..1]) {
+        None => "runs",
+        Some("o") => "partly",
+        _ => "cannot",
+    };
+    assert_eq!(its["verdict"], verdict, "{place}: {reasons:?}: {its}");
+    if let (Some(reason), Some(cause)) = (reasons.first(), its["refusal"]["cause"].as_str()) {
+        assert!(reason.ends_with(&format!("| {cause}")), "{place}: {reason}: {its}");
+    }
+}
+
+/// A column of the table: a kernel by its version, or a host that a kernel plays.
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+enum Column {
+    Kernel(u32, u32),
+    Host(String),
+}
+
+/// Reasons, and who had them: the user, the lesson, in which columns.
+type Reasons = BTreeMap<String, BTreeMap<(String, String), BTreeSet<Column>>>;
+
+/// What was accepted of each kernel.
+fn accepted_kernels() -> Reasons {
+    let folder = contents::root().join("tests/snapshots");
+    let mut reasons = Reasons::new();
+    for entry in fs::read_dir(folder).expect("tests/snapshots is a folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let version = name.strip_prefix("kernels@").and_then(|name| name.strip_suffix(".snap"));
+        let Some((major, minor)) = version.and_then(|version| version.split_once('.')) else {
+            continue;
+        };
+        let number = |text: &str| text.parse().expect("a version is two numbers");
+        let kernel = Column::Kernel(number(major), number(minor));
+        let text = fs::read_to_string(entry.path()).expect("a readable snapshot");
+        for line in text.splitn(3, "---\n").nth(2).unwrap_or_default().lines() {
+            let mut words = line.splitn(4, ' ').map(str::to_string);
+            let mut word = || words.next().unwrap_or_default();
+            let (host, run, reason) = (word(), (word(), word()), word());
+            let column = if host == PLAIN { kernel.clone() } else { Column::Host(host) };
+            reasons.entry(reason).or_default().entry(run).or_default().insert(column);
+        }
+    }
+    reasons
+}
+
+/// For each lesson a row, for each kernel and each host a column a user. Then the reasons.
+fn table(reasons: &Reasons) -> String {
+    let columns: BTreeSet<_> = reasons.values().flat_map(BTreeMap::values).flatten().collect();
+    let mut text = String::new();
+    for kernels in [true, false] {
+        let columns =
+            columns.iter().filter(|column| matches!(column, Column::Kernel(..)) == kernels);
+        let columns: Vec<_> = columns.copied().collect();
+        let heads = columns.iter().map(|column| format!("   {:^9}", column.to_string()));
+        let _ = writeln!(text, "{:16}{}", "", heads.collect::<String>());
+        let _ = writeln!(text, "{:16}{}", "", "   root user".repeat(columns.len()));
+        for lesson in lessons_of_the_book() {
+            let cells = columns.iter().map(|column| {
+                let [root, user] = USERS.map(|user| mark(reasons, user, &lesson, column));
+                format!("   {root:^4} {user:^4}")
+            });
+            let _ = writeln!(text, "{lesson:16}{}", cells.collect::<String>());
+        }
+        text.push('\n');
+    }
+    text += &print_reasons(reasons);
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn lessons_of_the_book() -> Vec<String> {
+    let lessons = contents::lessons().expect("a readable book");
+    lessons.into_iter().map(|lesson| lesson.name).collect()
+}
+
+/// `.` it did everything, `o` something stays open, `x` it was refused.
+fn mark(reasons: &Reasons, user: &str, lesson: &str, column: &Column) -> char {
+    let run = (user.to_string(), lesson.to_string());
+    let mut its = reasons
+        .iter()
+        .filter(|(_, runs)| runs.get(&run).is_some_and(|columns| columns.contains(column)));
+    its.next().and_then(|(reason, _)| reason.chars().next()).unwrap_or('.')
+}
+
+/// Each cause once, with the calls, and each claim that stays open, with its lesson. In which
+/// columns, if not on every kernel.
+fn print_reasons(reasons: &Reasons) -> String {
+    let mut groups = BTreeMap::<String, BTreeMap<String, BTreeSet<&Column>>>::new();
+    for (reason, runs) in reasons {
+        for ((_, lesson), columns) in runs {
+            let (group, what) =
+                match reason.strip_prefix("x ").and_then(|why| why.split_once(" | ")) {
+                    Some((call, cause)) => (format!("x  {cause}"), any_flags(call)),
+                    None => (reason.replacen(' ', "  ", 1), lesson.clone()),
+                };
+            groups.entry(group).or_default().entry(what).or_default().extend(columns);
+        }
+    }
+    let columns = reasons.values().flat_map(BTreeMap::values).flatten();
+    let kernels = columns.filter(|column| matches!(column, Column::Kernel(..))).collect();
+    let mut text = String::new();
+    for (group, whats) in groups {
+        let _ = writeln!(text, "{group}");
+        for (what, columns) in whats {
+            let names: Vec<_> = columns.iter().map(|column| column.to_string()).collect();
+            let names = if columns == kernels { String::new() } else { names.join(", ") + ": " };
+            let _ = writeln!(text, "   {names}{what}");
+        }
+    }
+    text
+}
+
+/// Which namespaces a lesson asks for is its own affair.
+fn any_flags(call: &str) -> String {
+    match call.split_once("(CLONE_NEW").and_then(|(name, rest)| Some((name, rest.split_once(')')?)))
+    {
+        Some((name, (_, result))) => format!("{name}(CLONE_NEW...){result}"),
+        None => call.to_string(),
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Kernel(major, minor) => write!(f, "{major}.{minor}"),
+            Self::Host(name) => f.write_str(name),
+        }
+    }
+}
