@@ -30,9 +30,9 @@ pub fn print_lessons<'found>(
     let mut refusals: Vec<&Refusal> = Vec::new();
     for Entry { name, title, source } in lessons {
         match found.verdict(source) {
-            Verdict::Runs => writeln!(out, "{GOOD}runs{GOOD:#}    {name:<16}  {title}")?,
+            Verdict::Runs => writeln!(out, "{GOOD}runs{GOOD:#}    {name:<17} {title}")?,
             Verdict::Partly(open) => {
-                writeln!(out, "{GOOD}partly{GOOD:#}  {name:<16}  {title}")?;
+                writeln!(out, "{GOOD}partly{GOOD:#}  {name:<17} {title}")?;
                 for (id, want) in open {
                     writeln!(out, "{:26}{id} stays open for want of {want}", "")?;
                 }
@@ -42,7 +42,7 @@ pub fn print_lessons<'found>(
                     refusals.push(refusal);
                 }
                 let number = refusals.iter().position(|known| *known == refusal).unwrap_or(0) + 1;
-                writeln!(out, "{BAD}cannot{BAD:#}  {name:<16}  {title} [{number}]")?;
+                writeln!(out, "{BAD}cannot{BAD:#}  {name:<17} {title} [{number}]")?;
             }
         }
     }

@@ -141,7 +141,7 @@ fn greet(lessons: &[Entry]) -> Result<u8> {
         (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
     };
     say!(out, "\nHere: {}.\n", host::here())?;
-    say!(out, "next    cargo run --bin {next:<16}  {meaning}")?;
+    say!(out, "next    cargo run --bin {next:<17} {meaning}")?;
     say!(out, "all     cargo run -- run --all            every lesson, a line each")?;
     say!(out, "claims  cargo run -- claims               every claim, and whether it holds")?;
     say!(
@@ -196,7 +196,7 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
             Some(69) => (BAD, "cannot"),
             _ => (BAD, "FAILS"),
         };
-        say!(out, "{style}{verdict:<6}{style:#}  {name:<16}  {title}")?;
+        say!(out, "{style}{verdict:<6}{style:#}  {name:<17} {title}")?;
         for (id, why) in report.open() {
             say!(out, "                          {id} stays open {why}")?;
         }
@@ -231,7 +231,7 @@ fn claims(lessons: &[Entry]) -> Result<u8> {
     ledger.sort_by_key(|row| (row.0, row.1)); // stable: a lesson's own claims stay in its order
     for (_, _, id, verdict, name, sentence) in &ledger {
         let style = if *verdict == "holds" { GOOD } else { BAD };
-        say!(out, "{id:<6} {style}{verdict:<7}{style:#}  {name:<16}  {sentence}")?;
+        say!(out, "{id:<6} {style}{verdict:<7}{style:#}  {name:<17} {sentence}")?;
     }
     say!(out, "\n{held} of {} hold on {}.", ledger.len(), host::here())?;
     for reason in unchecked {

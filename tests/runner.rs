@@ -201,7 +201,7 @@ fn the_ledger_has_every_declared_claim_once_and_counts_them() {
         let mut verdicts = Vec::new();
         for lesson in lessons::all() {
             for (id, sentence) in lessons::claims(&lesson) {
-                let end = format!("  {lesson:<16}  {sentence}");
+                let end = format!("  {lesson:<17} {sentence}");
                 let mut rows = ledger.lines().filter(|row| row.ends_with(&end));
                 let row = rows.next().unwrap_or_else(|| panic!("no {id}: {end} in {ledger}"));
                 assert!(row.starts_with(&format!("{id} ")) && rows.next().is_none(), "{row}");
