@@ -6,6 +6,7 @@
 //! - [`user`]: the user namespace that an ordinary user needs before any other
 //! - [`proc`]: what `/proc` says about a process and its namespaces
 //! - [`mounts`]: mounts that stay inside
+//! - [`cgroups`]: a cgroup of a lesson's own, and who removes it
 //! - [`netlink`]: messages that make and change network interfaces
 //! - [`shell`]: staying inside with a shell
 //! - [`tool`]: running the tools that some lessons look at, with a deadline
@@ -26,6 +27,8 @@ compile_error!(
      Linux container started with `docker run --privileged`."
 );
 
+#[cfg(target_os = "linux")]
+pub mod cgroups;
 #[cfg(target_os = "linux")]
 pub mod child;
 #[cfg(target_os = "linux")]

@@ -6,6 +6,7 @@
 //! each lesson does, on each kind of host.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::{ptr, thread};
@@ -23,7 +24,7 @@ use nix::unistd::{ForkResult, chdir, fork, getpid, pivot_root};
 use crate::host::{self, Named as _, Refusal};
 use crate::lesson::Options;
 use crate::netlink::Message;
-use crate::{child, guest, kvm, mounts, tool, user};
+use crate::{cgroups, child, guest, kvm, mounts, tool, user};
 
 /// Something that lessons need.
 struct Need {
@@ -109,6 +110,9 @@ const NEEDS: &[Need] = &[
     more("a PID above 2", &[], Look(host::pid_is_above_2)),
     more("a /proc without hidepid", &[], Look(host::proc_hides_nobody)),
     more("a kernel with time namespaces", &[], Look(|| open("/proc/self/ns/time"))),
+    more("delegated controllers", &[], Look(|| cgroups::try_out(&["pids", "memory", "cpu"]))),
+    more("a delegated cgroup", &[], Look(|| cgroups::try_out(&["freezer"]))),
+    more("cgroup.kill", &[], Look(cgroups::try_to_kill)),
     // For lines `by hand`.
     more("ps(1)", &[], Find("ps")),
     more("strace(1)", &[], Find("strace")),
@@ -165,7 +169,9 @@ impl Found {
             let nth = NEEDS.iter().position(|need| need.name == want);
             nth.is_some_and(|nth| self.refusal(nth).is_none())
         };
-        let open: Vec<_> = open.into_iter().filter(|(_, want)| !is_there(want)).collect();
+        let mut seen = BTreeSet::new(); // a claim may want several things: the first is enough
+        let missing = open.into_iter().filter(|(_, want)| !is_there(want));
+        let open: Vec<_> = missing.filter(|(id, _)| seen.insert(id.clone())).collect();
         if open.is_empty() { Verdict::Runs } else { Verdict::Partly(open) }
     }
 
