@@ -90,7 +90,8 @@ pub enum Host {
     NoKvm,
     /// The /dev/kvm of another user.
     ClosedKvm,
-    /// All of this: no user namespaces, no tools for administrators, the /dev/kvm of another user.
+    /// All of this: no user namespaces, no tools for administrators, no cgroups, the /dev/kvm of
+    /// another user.
     Shut,
     /// No kernel image is where distributions keep them.
     NoKernel,
@@ -258,6 +259,7 @@ fn cover(host: Host) -> io::Result<()> {
         Host::Shut => {
             closed_kvm()?;
             tmpfs("/usr/sbin")?;
+            tmpfs("/sys/fs/cgroup")?;
             forbid("user")
         }
         Host::CgroupV2 if Path::new(UNIFIED).exists() => bind(UNIFIED, Path::new(CGROUP)),

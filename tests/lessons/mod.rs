@@ -80,6 +80,11 @@ pub fn needs_root(name: &str) -> bool {
     source(name).contains("needs_root()")
 }
 
+/// Can it do more for who has a cgroup: root, or whom root has given one?
+pub fn wants_a_cgroup(name: &str) -> bool {
+    source(name).contains("Group::make(")
+}
+
 fn source(name: &str) -> String {
     fs::read_to_string(source_file(name)).expect("a readable lesson")
 }

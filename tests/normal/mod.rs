@@ -41,6 +41,12 @@ const QEMU_THREADS: &str = "4";
 const OUR_CGROUP: &str = "/user.slice/me.scope";
 const INIT_CGROUP: &str = "/init.scope";
 const HIERARCHY: &str = "cgroup: 0::";
+/// Files of a cgroup, as v1 and as v2 names them.
+const CGROUP_FILES: [(&str, &str); 3] = [
+    ("memory.limit_in_bytes", "memory.max"),
+    ("memory.oom_control", "memory.events"),
+    ("cpu.cfs_quota_us", "cpu.max"),
+];
 const MOUNT_CGROUP: &str = "mount(\"none\", \"/mnt\", \"cgroup2\", 0, NULL)";
 
 /// How the call of an observation looks, and how its result is shown: the first row that fits. `*`
@@ -80,6 +86,8 @@ const LABELS: &[(&str, Shown)] = &[
     // The time at which a process was made.
     ("*/environ", |seen, it| format!("WORD={}", seen.number(FIRST_WORD, it.result))),
     ("stat -Lc %i /proc/*", Seen::bare_inodes),
+    // How often depends on when the process ran. Never is another matter.
+    ("cpu.stat: nr_throttled", |_, it| if it.result == "0" { "0".into() } else { "1".into() }),
 ];
 
 type Shown = fn(&mut Seen, &Observation) -> String;
@@ -212,8 +220,17 @@ impl Seen {
 
     /// The PIDs in a call: the numbers behind these.
     fn pids_in_call(&mut self, call: &str) -> String {
-        const MARKS: [&str; 8] =
-            ["/proc/", "{self,", "kill(", "pidfd_open(", "waitpid(", " -t ", "-P ", " --parent "];
+        const MARKS: [&str; 9] = [
+            "/proc/",
+            "{self,",
+            "kill(",
+            "pidfd_open(",
+            "waitpid(",
+            "clock_getcpuclockid(",
+            " -t ",
+            "-P ",
+            " --parent ",
+        ];
         let mut out = String::new();
         for part in call.split_inclusive(['/', '(', ' ', ',']) {
             let end = match MARKS.iter().any(|mark| out.ends_with(mark)) {
@@ -329,7 +346,7 @@ fn one_hierarchy(call: &str) -> String {
     match call.split_once("cgroup: ") {
         Some((file, key)) if key.ends_with(':') => format!("{file}{HIERARCHY}"),
         _ if call.starts_with("mount(\"none\", \"/mnt\", ") => MOUNT_CGROUP.to_string(),
-        _ => call.to_string(),
+        _ => CGROUP_FILES.iter().fold(call.to_string(), |call, (v1, v2)| call.replace(v1, v2)),
     }
 }
 
