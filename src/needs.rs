@@ -56,6 +56,9 @@ const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
 
 /// LXC makes the other kinds itself.
 const LXC: &str = "find(\"lxc-start\")";
+/// What a lesson does that makes one user namespace in another, as root, too: it sets a limit of its
+/// own, or raises a capability there.
+const NESTED: &[&str] = &["user/max_user_namespaces", "PR_CAP_AMBIENT_RAISE"];
 
 /// In the order in which a lesson meets them.
 const NEEDS: &[Need] = &[
@@ -72,7 +75,7 @@ const NEEDS: &[Need] = &[
     more("/dev/kvm", &[".open(\"/dev/kvm\")"], Look(open_kvm)),
     need("a user namespace", &["namespace_unless_root(", "CLONE_NEWUSER"], Do(|| Ok(()))),
     need("a user namespace in it", &["CloneFlags::CLONE_NEWUSER"], Do(user::enter_namespace)),
-    need("one with a limit", &["user/max_user_namespaces"], Do(two_user_namespaces)),
+    need("another in that", NESTED, Do(two_user_namespaces)),
     need("a mount namespace", &["CloneFlags::CLONE_NEWNS"], Make(CloneFlags::CLONE_NEWNS)),
     need("a PID namespace", &["CloneFlags::CLONE_NEWPID"], Make(CloneFlags::CLONE_NEWPID)),
     need("a UTS namespace", &["CloneFlags::CLONE_NEWUTS", LXC], Make(CloneFlags::CLONE_NEWUTS)),
