@@ -23,7 +23,7 @@ pub fn boot(kernel: &Path, files: &Files) -> String {
     let package = files_in(kernel);
     let image = package.iter().find(|(name, _)| name.starts_with("vmlinuz")).map(|(_, file)| file);
     let image = image.unwrap_or_else(|| panic!("no kernel in {kernel:?}"));
-    let modules = ["llc", "stp", "bridge", "veth"];
+    let modules = ["llc", "stp", "bridge", "veth", "overlay"];
     let modules =
         modules.iter().flat_map(|module| [format!("{module}.ko"), format!("{module}.ko.xz")]);
     let mut archive = file_system(files);
