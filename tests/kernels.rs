@@ -173,14 +173,14 @@ fn table(reasons: &Reasons) -> String {
             columns.iter().filter(|column| matches!(column, Column::Kernel(..)) == kernels);
         let columns: Vec<_> = columns.copied().collect();
         let heads = columns.iter().map(|column| format!("   {:^9}", column.to_string()));
-        let _ = writeln!(text, "{:16}{}", "", heads.collect::<String>());
-        let _ = writeln!(text, "{:16}{}", "", "   root user".repeat(columns.len()));
+        let _ = writeln!(text, "{:17}{}", "", heads.collect::<String>());
+        let _ = writeln!(text, "{:17}{}", "", "   root user".repeat(columns.len()));
         for lesson in lessons_of_the_book() {
             let cells = columns.iter().map(|column| {
                 let [root, user] = USERS.map(|user| mark(reasons, user, &lesson, column));
                 format!("   {root:^4} {user:^4}")
             });
-            let _ = writeln!(text, "{lesson:16}{}", cells.collect::<String>());
+            let _ = writeln!(text, "{lesson:17}{}", cells.collect::<String>());
         }
         text.push('\n');
     }
@@ -230,10 +230,12 @@ fn print_reasons(reasons: &Reasons) -> String {
     text
 }
 
-/// Which namespaces a lesson asks for is its own affair.
+/// A call and its errno: which namespaces a lesson asks for is its own affair.
 fn any_flags(call: &str) -> String {
-    match call.split_once("(CLONE_NEW").and_then(|(name, rest)| Some((name, rest.split_once(')')?)))
-    {
+    let call = call.split(" (").next().unwrap_or_default(); // without strerror(3)
+    let parts =
+        call.split_once("(CLONE_NEW").and_then(|(name, rest)| Some((name, rest.split_once(')')?)));
+    match parts {
         Some((name, (_, result))) => format!("{name}(CLONE_NEW...){result}"),
         None => call.to_string(),
     }
