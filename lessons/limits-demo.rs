@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::time::ClockId;
 use nix::unistd::{ForkResult, fork};
 use workbook::cgroups::Group;
@@ -135,8 +135,8 @@ fn limit_memory(t: &mut Transcript, group: &Group) -> Result<(String, String), R
         outside.exit()
     })?;
     let [_joined] = from_big.hear(t)?;
-    let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT; // leaves it to `from_big` to reap it
-    let ended = match waitid(Id::Pid(pid), how).named("waitid(2)")? {
+    let status = waitpid(pid, None).named("waitpid(2)")?;
+    let ended = match status {
         WaitStatus::Signaled(_, signal, _) => signal.to_string(),
         WaitStatus::Exited(_, status) => format!("exit status {status}"),
         other => format!("{other:?}"),
@@ -144,6 +144,9 @@ fn limit_memory(t: &mut Transcript, group: &Group) -> Result<(String, String), R
     t.outside(format!("waitpid({pid})"), &ended);
     let kills = value(group.number("memory.events", "oom_kill"));
     t.outside(format!("{}: oom_kill", group.name("memory.events")), &kills);
+    if kills == "0" {
+        child::not_killed(status)?; // not for its memory, but from elsewhere
+    }
     Ok((ended, kills))
 }
 // ANCHOR_END: memory
