@@ -498,7 +498,7 @@ fn a_lesson_killed_while_it_waits_for_enter_leaves_nothing() {
             let each = (0..steps).flat_map(|step| [(step, true), (step, false)]);
             moments.extend(each.map(|(step, itself)| (way.clone(), user, step, itself)));
         }
-        let mut killed = 0;
+        let (mut tried, mut killed) = (0, 0);
         in_time(&format!("{lesson}: killed at a step"), moments, |(way, user, steps, itself)| {
             let signal = if itself { SIGNALS[steps % SIGNALS.len()] } else { Signal::SIGKILL };
             let what = format!("{lesson} {way:?} as {user:?}, after step {steps} {signal}");
@@ -510,6 +510,7 @@ fn a_lesson_killed_while_it_waits_for_enter_leaves_nothing() {
                 } else {
                     run.kill_one_below(dice(&what, steps));
                     run.close_input();
+                    tried += 1;
                 }
                 killed += usize::from(run.one_was_killed);
             });
@@ -518,7 +519,8 @@ fn a_lesson_killed_while_it_waits_for_enter_leaves_nothing() {
                 false => end.assert_by_itself(),
             }
         });
-        assert!(killed > 0 || !lessons::has_shell(lesson), "{lesson}: no process inside");
+        let expected = tried > 9 && lessons::has_shell(lesson);
+        assert!(killed > 0 || !expected, "{lesson}: no process inside");
     });
 }
 
