@@ -3,12 +3,13 @@
 //! A cgroup is a directory, and outlives who made it. So before there is one there is a *keeper*: a
 //! process that waits for our end, however we end, and then removes what we have made. It is in a
 //! session of its own and blocks all signals, so that what ends us does not end it. Only if both are
-//! killed at once something stays, until the next run: an empty directory that limits nobody.
+//! killed at once something stays until the next run: a directory, empty but for who was frozen.
 //!
 //! Where there are two runs at once, the second waits: a lock on the directory that holds the cgroup.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _, pipe};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, ForkResult, Pid, access, fork, getpid, getppid, setsid};
 
 use crate::host::{Named as _, Refusal};
+use crate::proc::comm;
 use crate::transcript::Transcript;
 
 /// Who needs them names the files as v2 does. v1 has other names for these.
@@ -56,7 +58,7 @@ struct Place {
     /// In v2 a cgroup with processes hands down nothing, except the root. If ours is the parent, and
     /// we are alone in it, we go here.
     aside: Option<PathBuf>,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Group {
@@ -68,10 +70,11 @@ impl Group {
     fn make_if(name: &str, controllers: &[&'static str], how: FlockArg) -> Result<Self, Refusal> {
         let mut group = Self { places: places(name, controllers, how)?, keeper: None };
         for place in &group.places {
-            // It is locked, so no run uses it: it stayed when a lesson and its keeper were killed.
-            let folders = [Some(&place.folder), place.aside.as_ref()];
-            for folder in folders.into_iter().flatten().filter(|folder| folder.exists()) {
-                fs::remove_dir(folder).named(shown("rmdir", folder))?;
+            // It is locked, so no run uses it: it stayed when a lesson and its keeper were killed, and
+            // with it whoever was frozen. Others we leave alone.
+            let is_ours = |pid: &Pid| comm(pid).is_ok_and(|comm| comm == name);
+            if members(&place.folder).iter().all(is_ours) {
+                place.undo().named(shown("rmdir", &place.folder))?;
             }
         }
         let keeper = group.keep()?;
@@ -161,6 +164,11 @@ impl Group {
 
     /// The caller, and whom it will make, go into the cgroup: 0 is who writes it.
     pub fn join(&self) -> nix::Result<usize> {
+        for place in &self.places {
+            // SAFETY: our copy of the lock, which belongs to the lesson and its keeper. A process that
+            // goes into a cgroup never drops the value that owns it.
+            unsafe { libc::close(place.lock.as_raw_fd()) };
+        }
         let writes = self.places.iter().map(|place| write(&place.folder.join("cgroup.procs"), "0"));
         writes.collect::<nix::Result<Vec<_>>>().map(|_| 1)
     }
@@ -293,10 +301,10 @@ fn places(name: &str, controllers: &[&'static str], how: FlockArg) -> Result<Vec
             place.controllers.push(controller); // one hierarchy for several
             continue;
         }
-        let (controllers, folder, _lock) =
+        let (controllers, folder, lock) =
             (vec![controller], parent.join(name), lock(name, &parent, how)?);
         let off = Vec::new();
-        places.push(Place { is_v2: false, controllers, parent, folder, off, aside: None, _lock });
+        places.push(Place { is_v2: false, controllers, parent, folder, off, aside: None, lock });
     }
     if !in_v2.is_empty() {
         let found = v2.ok_or(Errno::ENOENT).named("/proc/self/mountinfo: a cgroup file system");
@@ -354,14 +362,14 @@ fn place_in_v2(
         let up = ours.ancestors().take_while(|folder| folder.starts_with(top));
         // If there is none, our own refuses, and its errno says why.
         let parent = up.clone().find(can).unwrap_or(ours);
-        let _lock = lock(name, parent, how)?;
+        let lock = lock(name, parent, how)?;
         // Another run may have handed them down, and ended while we waited.
         if up.clone().find(can).unwrap_or(ours) == parent {
             let (off, folder) = (off(parent), parent.join(name));
             let is_root = !parent.join("cgroup.type").exists();
             let aside = (!off.is_empty() && !is_root).then(|| parent.join(format!("{name}-aside")));
             let parent = parent.to_path_buf();
-            return Ok(Place { is_v2: true, controllers, parent, folder, off, aside, _lock });
+            return Ok(Place { is_v2: true, controllers, parent, folder, off, aside, lock });
         }
     }
 }

@@ -135,11 +135,12 @@ fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
     entries.map(|entry| entry.path())
 }
 
-/// Would a lesson call a file of the whole host so? Or LXC, for the two containers of lxc-demo?
+/// Would a lesson call a file of the whole host so? Or doctor? Or LXC, for the two containers of
+/// lxc-demo?
 fn is_ours(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let is_lxcs = name.starts_with("lxc.") && (name.ends_with(".sys") || name.ends_with(".app"));
-    is_lxcs || lessons::names().iter().any(|lesson| name.starts_with(lesson))
+    is_lxcs || name == "workbook" || lessons::names().iter().any(|lesson| name.starts_with(lesson))
 }
 
 /// The cgroups below our own, and those at the top of a hierarchy that are called as ours would
