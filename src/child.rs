@@ -34,6 +34,9 @@ const GO_ON: u8 = b'g';
 const SHELL: u8 = b's';
 const END: u8 = b'e';
 
+/// The exit status of a process inside that misses one. It is no errno.
+const ONE_WAS_KILLED: i32 = 255;
+
 /// Has one of our processes inside been killed? Then what was seen of it says nothing.
 static KILLED: AtomicBool = AtomicBool::new(false);
 
@@ -54,8 +57,9 @@ pub fn not_killed(status: WaitStatus) -> Result<WaitStatus, Refusal> {
     if was_killed(status) { Err(Refusal::ended_early()) } else { Ok(status) }
 }
 
+/// Killed, or it gave up because one of its own was: [`not_killed`].
 fn was_killed(status: WaitStatus) -> bool {
-    matches!(status, WaitStatus::Signaled(..))
+    matches!(status, WaitStatus::Signaled(..) | WaitStatus::Exited(_, ONE_WAS_KILLED))
 }
 
 /// The process inside, as the process outside holds it.
@@ -275,7 +279,7 @@ impl Outside {
         self.wait();
         if let Err(refusal) = died.and_then(|()| body(self)) {
             self.write_line(refusal.to_send());
-            exit(1);
+            exit(if refusal.is_end() { ONE_WAS_KILLED } else { 1 });
         }
         if self.read_word() == Some(SHELL) {
             let refusal = shell::exec(self.lesson);
