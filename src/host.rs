@@ -295,6 +295,14 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
+        call: "setrlimit(RLIMIT_AS, ",
+        errno: Some(Errno::EPERM),
+        evidence: || limit("Max address space").is_some(),
+        cause: "a limit on memory (ulimit -v) is lower than the one that is set here",
+        cure: "use a shell without that limit: `ulimit -v` shows it",
+        means: NOTHING,
+    },
+    Row {
         call: "mmap(NULL, ",
         errno: Some(Errno::ENOMEM),
         evidence: || true,
