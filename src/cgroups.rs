@@ -332,7 +332,9 @@ fn ours_in(mounts: &str, ours: &str, v1: Option<&str>) -> Option<(PathBuf, PathB
     })?;
     let top = PathBuf::from(mount.get(4)?);
     let below = Path::new(path).strip_prefix(mount.get(3)?).ok()?;
-    Some((top.join(below), top))
+    let ours = top.join(below);
+    // A mount that is covered by another is in the list, too.
+    ours.join("cgroup.procs").exists().then_some((ours, top))
 }
 
 /// The nearest cgroup, from ours up, that hands these controllers down to its children, or can be made
