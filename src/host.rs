@@ -231,6 +231,14 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
+        call: "execve(\"lxc-",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "LXC is not installed",
+        cure: "sudo apt-get install --no-install-recommends lxc busybox-static",
+        means: NOTHING,
+    },
+    Row {
         call: "execve(\"/bin/sh\")",
         errno: None,
         evidence: || true,
@@ -340,14 +348,6 @@ const ROWS: &[Row] = &[
         evidence: null_is_missing,
         cause: "there is no /dev/null here, which every program expects",
         cure: "sudo mount -t devtmpfs devtmpfs /dev",
-        means: NOTHING,
-    },
-    Row {
-        call: "execve(\"lxc-",
-        errno: Some(Errno::ENOENT),
-        evidence: || true,
-        cause: "LXC is not installed",
-        cure: "sudo apt-get install --no-install-recommends lxc busybox-static",
         means: NOTHING,
     },
     Row {
