@@ -16,7 +16,7 @@ use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
 use workbook::transcript::{Transcript, result};
-use workbook::user;
+use workbook::{tool, user};
 
 const LESSON: Lesson = Lesson {
     name: env!("CARGO_BIN_NAME"),
@@ -148,7 +148,7 @@ fn show_sets(outside: &mut Outside) -> Result<(), Refusal> {
 /// In which of the next program's?
 fn try_exec(outside: &mut Outside) -> Result<(), Refusal> {
     let cat = Command::new("cat").arg("/proc/self/status").output().named("execve(\"cat\")")?;
-    let status = String::from_utf8_lossy(&cat.stdout);
+    let status = tool::printed("cat", &cat)?;
     outside.tell("execve(\"cat\"): sets with NET_BIND_SERVICE", sets(&status));
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! write(2), kill(2), clock_getcpuclockid(3); cgroups(7), signal(7);
 //! Documentation/admin-guide/cgroup-v2.rst, "Core Interface Files".
 
+use std::fs::read_to_string;
 use std::hint::spin_loop;
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -176,6 +177,11 @@ fn watch(t: &mut Transcript, pid: Pid) -> Result<&'static str, Refusal> {
     let first = time()?;
     sleep(A_WHILE);
     let seen = if time()? > first + A_MOMENT { ON } else { STILL };
+    let file = format!("/proc/{pid}/stat");
+    let stat = read_to_string(&file).named(format!("open({file:?})"))?;
+    if stat.contains(") Z ") {
+        return Err(Errno::ESRCH).named(file); // a zombie stands still, too
+    }
     t.outside(call, seen);
     Ok(seen)
 }

@@ -19,7 +19,7 @@ use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
 use workbook::transcript::{Transcript, result, value};
-use workbook::{guest, mounts, user};
+use workbook::{guest, mounts, tool, user};
 
 const LESSON: Lesson = Lesson {
     name: env!("CARGO_BIN_NAME"),
@@ -162,7 +162,7 @@ fn build(root: &Path) -> io::Result<()> {
 fn run_a_program(outside: &mut Outside) -> Result<(), Refusal> {
     let call = "execve(\"/rootfs-demo\")";
     let run = Command::new("/rootfs-demo").env("WORKBOOK_ROOTFS", "1").output().named(call)?;
-    for line in String::from_utf8_lossy(&run.stdout).lines() {
+    for line in tool::printed("/rootfs-demo", &run)?.lines() {
         let (what, result) = line.split_once('\t').unwrap_or((line, ""));
         outside.tell(format!("{call}; {what}"), result);
     }

@@ -17,7 +17,7 @@ use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
 use workbook::transcript::{Transcript, result, value};
-use workbook::user;
+use workbook::{tool, user};
 
 const LESSON: Lesson = Lesson {
     name: env!("CARGO_BIN_NAME"),
@@ -96,7 +96,7 @@ fn inside(outside: &mut Outside) -> Result<(), Refusal> {
     outside.tell("clone3(CLONE_NEWUTS)", value(process(libc::SYS_clone3)));
     outside.tell("pthread_create(3)", result(start_a_thread()));
     let cat = Command::new("cat").arg("/proc/self/status").output().named("execve(\"cat\")")?;
-    let status = String::from_utf8_lossy(&cat.stdout);
+    let status = tool::printed("cat", &cat)?;
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
     outside.tell("fork(), execve(\"cat\"): Seccomp", mode.unwrap_or_default().trim());
     outside

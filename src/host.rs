@@ -789,7 +789,7 @@ const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
-        call: "criu ",
+        call: "criu",
         errno: None,
         evidence: || true,
         cause: "CRIU could not do it; versions before 4 do not know today's kernels",

@@ -6,7 +6,7 @@ use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -25,6 +25,20 @@ pub fn find(program: &str) -> Result<PathBuf, Refusal> {
     let mut files = folders.map(|folder| folder.join(program));
     let found = files.find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok());
     found.ok_or(Errno::ENOENT).named(format!("execve({program:?})"))
+}
+
+/// What a program printed that has ended by itself.
+pub fn printed(name: &str, output: &Output) -> Result<String, Refusal> {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    not_killed(name, output.status, &said).map(|_| said)
+}
+
+fn not_killed(name: &str, status: ExitStatus, said: &str) -> Result<ExitStatus, Refusal> {
+    match status.signal().map(Signal::try_from) {
+        None => Ok(status),
+        Some(Ok(Signal::SIGKILL)) => Err(Refusal::of_killed_tool(name)),
+        Some(_) => Err(Refusal::of_tool(name, &status.to_string(), said)),
+    }
 }
 
 /// A running tool. What it prints, on either stream, is read here.
@@ -124,11 +138,7 @@ impl Tool {
 
     fn wait(&mut self) -> Result<ExitStatus, Refusal> {
         let status = self.child.wait().named("waitpid(2)")?;
-        match status.signal().map(Signal::try_from) {
-            None => Ok(status),
-            Some(Ok(Signal::SIGKILL)) => Err(Refusal::of_killed_tool(&self.name)),
-            Some(_) => Err(Refusal::of_tool(&self.name, &status.to_string(), &self.said)),
-        }
+        not_killed(&self.name, status, &self.said)
     }
 
     /// Reads what there is. `false` at the end of the file.
