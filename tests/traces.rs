@@ -90,9 +90,6 @@ fn work_for(test: &str, program: &str) -> Result<(), String> {
     let mut worker = Command::new(env::current_exe().expect("the tests are a program"));
     worker.args([test, "--exact", "--nocapture"]);
     worker.env(WORKER, program).env("TRACES_SEED", SEED.to_string());
-    if program != WORKBOOK {
-        worker.env("LESSON", program); // and the workbook may leave what any of them may
-    }
     host::run_as_root_of_a_shared_host(&mut worker);
     // SAFETY: between fork and exec it makes one system call.
     unsafe { worker.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
@@ -122,6 +119,7 @@ impl Turn {
     fn take() -> Self {
         let others_wait = census::turn();
         let folder = env::temp_dir().join(format!("traces-{}", process::id()));
+        let _ = fs::remove_dir_all(&folder); // of a worker of that number that was killed
         fs::create_dir(&folder).expect("a new temporary directory");
         let terminal = census::on_a_host_of_our_own().then(census::terminal_of_our_own);
         Self { before: Census::take(&folder), folder, terminal, _others_wait: others_wait }

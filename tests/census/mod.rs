@@ -136,34 +136,27 @@ fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Would a lesson call a file of the whole host so? Or doctor? Or LXC, for the two containers of
-/// lxc-demo?
+/// lxc-demo? A worker has one program, for others have workers at the same time.
 fn is_ours(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let all = || [lessons::names(), vec!["workbook".to_string()]].concat();
+    let programs = env::var(WORKER).map_or_else(|_| all(), |program| vec![program]);
     let is_lxcs = name.starts_with("lxc.") && (name.ends_with(".sys") || name.ends_with(".app"));
-    is_lxcs || name == "workbook" || lessons::names().iter().any(|lesson| name.starts_with(lesson))
+    is_lxcs || programs.iter().any(|program| name.starts_with(program))
 }
 
-/// The cgroups below our own, and those at the top of a hierarchy that are called as ours would
-/// be: all programs of the host make some there.
+/// The cgroups at the top of each hierarchy, and those below our own, that are called as ours would
+/// be: all programs of the host may make some.
 fn cgroups() -> BTreeSet<PathBuf> {
     let (mounts, ours) = (text("/proc/self/mountinfo"), text("/proc/self/cgroup"));
     let hierarchies = mounts.lines().filter(|mount| mount.contains(" - cgroup"));
-    let ours = ours.lines().filter_map(|line| line.split(":/").nth(1));
-    let ours: Vec<_> = ours.filter(|path| !path.is_empty()).collect();
+    let ours: Vec<_> = ours.lines().filter_map(|line| line.split(":/").nth(1)).collect();
     let mut cgroups = BTreeSet::new();
     for top in hierarchies.filter_map(|mount| mount.split(' ').nth(4)).map(Path::new) {
-        cgroups.extend(folders(top).into_iter().filter(|folder| is_ours(folder)));
-        cgroups.extend(ours.iter().flat_map(|path| below(&top.join(path))));
+        let folders = ours.iter().flat_map(|path| entries(top.join(path)));
+        cgroups.extend(entries(top).chain(folders).filter(|folder| is_ours(folder)));
     }
     cgroups
-}
-
-fn folders(folder: &Path) -> Vec<PathBuf> {
-    entries(folder).filter(|path| path.is_dir()).collect()
-}
-
-fn below(folder: &Path) -> Vec<PathBuf> {
-    folders(folder).into_iter().flat_map(|folder| [below(&folder), vec![folder]].concat()).collect()
 }
 
 /// The namespaces of a process that we may look into: `uts:[4026531838]`.
