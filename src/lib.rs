@@ -12,7 +12,8 @@
 //! - [`tool`]: running the tools that some lessons look at, with a deadline
 //! - [`guest`]: what a virtual machine is started with: a kernel and a first file system
 //! - [`kvm`]: what linux/kvm.h declares, for kvm-demo
-//! - [`host`]: what an errno means on this host, and what to do about it
+//! - [`host`]: a call that this host refused, and the evidence for why
+//! - [`causes`]: what an errno means on this host, and what to do about it
 //! - [`needs`]: what lessons need, and whether this host has it
 //! - [`doctor`]: what comes of each lesson on this host, and why
 //! - [`contents`]: the lessons in the book's order
@@ -27,6 +28,8 @@ compile_error!(
      Linux container started with `docker run --privileged`."
 );
 
+#[cfg(target_os = "linux")]
+pub mod causes;
 #[cfg(target_os = "linux")]
 pub mod cgroups;
 #[cfg(target_os = "linux")]

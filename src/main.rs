@@ -10,11 +10,11 @@ use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use workbook::contents::{self, Entry};
-use workbook::doctor;
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::Found;
 use workbook::transcript::{BAD, GOOD};
+use workbook::{causes, doctor};
 
 /// What std does to run a program.
 const START: &str = "fork() and execve()";
@@ -156,7 +156,7 @@ fn greet(lessons: &[Entry]) -> Result<u8> {
 fn examine(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
     let found = Found::default();
     if arguments.get_flag("causes") {
-        say!(io::stdout(), "{}", host::causes())?;
+        say!(io::stdout(), "{}", causes::list())?;
         return Ok(HOLDS);
     }
     match arguments.get_flag("json") {
