@@ -7,9 +7,9 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use crate::host::{
-    apparmor_confines_us, cpu_can_virtualise, few_processes_are_left, group, limit,
-    null_is_missing, our_id_is_unmapped, proc_is_covered, proc_is_mounted, root_is_an_initramfs,
-    root_is_no_mount_point, setting, start, status,
+    apparmor_confines_our_container, apparmor_confines_us, cpu_can_virtualise,
+    few_processes_are_left, group, limit, null_is_missing, our_id_is_unmapped, proc_is_covered,
+    proc_is_mounted, root_is_an_initramfs, root_is_no_mount_point, setting, start, status,
 };
 
 /// One thing that hosts do. The first row that fits is what the reader is told, so rows with
@@ -76,8 +76,8 @@ macro_rules! apparmor {
             errno: Some($errno),
             evidence: apparmor_confines_us,
             cause: "an AppArmor profile is in force for this program, and forbids it",
-            cure: "sudo aa-status   names it; sudo aa-disable   switches one off",
-            means: "without it the program can do all that its user can",
+            cure: "ask who administers this host: sudo aa-status   lists the profiles",
+            means: NOTHING,
         }
     };
 }
@@ -146,7 +146,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: Some(Errno::ENOENT),
         evidence: null_is_missing,
         cause: "there is no /dev/null here, which every program expects",
-        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        cure: "sudo rm -f /dev/null; sudo mknod --mode=666 /dev/null c 1 3",
         means: NOTHING,
     },
     Row {
@@ -154,7 +154,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: Some(Errno::ENOENT),
         evidence: null_is_missing,
         cause: "there is no /dev/null here, which every program expects",
-        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        cure: "sudo rm -f /dev/null; sudo mknod --mode=666 /dev/null c 1 3",
         means: NOTHING,
     },
     Row {
@@ -219,7 +219,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: Some(Errno::ENOENT),
         evidence: || true,
         cause: "CRIU is not installed",
-        cure: "sudo apt install criu   (version 4 or newer: Debian 13)",
+        cure: "sudo apt-get install criu   (version 4 or newer: Debian 13)",
         means: NOTHING,
     },
     Row {
@@ -268,7 +268,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: None,
         evidence: null_is_missing,
         cause: "there is no /dev/null here, which every program expects",
-        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        cure: "sudo rm -f /dev/null; sudo mknod --mode=666 /dev/null c 1 3",
         means: NOTHING,
     },
     limit!("lxc-", None, "uts", "a UTS"),
@@ -287,7 +287,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: None,
         evidence: || true,
         cause: "LXC is installed and could not do it on this host",
-        cure: "see whether LXC works without the workbook: lxc-checkconfig",
+        cure: "lxc-checkconfig   says what it misses",
         means: NOTHING,
     },
     // qemu, and the kernel that it boots.
@@ -360,7 +360,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: None,
         evidence: || true,
         cause: "the lesson needs root of the host: a user namespace gives too little",
-        cure: "build it, then run its program in target/debug with sudo",
+        cure: "cargo build && sudo target/debug/criu-demo", // the one lesson that says so
         means: AS_ROOT,
     },
     Row {
@@ -384,7 +384,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: None,
         evidence: || true,
         cause: "CRIU could not do it; versions before 4 do not know today's kernels",
-        cure: "try `sudo criu check`, which says what it misses",
+        cure: "sudo criu check   says what it misses",
         means: NOTHING,
     },
     // KVM.
@@ -402,7 +402,7 @@ pub(crate) const ROWS: &[Row] = &[
         evidence: || group("/dev/kvm").is_some_and(|gid| gid != 0),
         cause: "only root and the group of /dev/kvm may use it, and you are neither",
         cure: "sudo usermod --append --groups kvm $USER   then log in again",
-        means: "you may then run guests on the CPU; nothing else is new",
+        means: "you then reach KVM, kernel code that only root and that group reached",
     },
     Row {
         call: "open(\"/dev/kvm\")",
@@ -418,14 +418,15 @@ pub(crate) const ROWS: &[Row] = &[
         evidence: || true,
         cause: "this container's list of devices does not have /dev/kvm",
         cure: "start the container with `docker run --device /dev/kvm`",
-        means: "the container may then run guests on the CPU, and nothing else is new",
+        means: "the container then reaches KVM, code of the host's kernel; nothing else",
     },
     Row {
         call: "open(\"/dev/kvm\")",
         errno: None,
         evidence: cpu_can_virtualise,
         cause: "the CPU can, but KVM is not loaded, or not given to this container",
-        cure: "sudo modprobe kvm_intel (or kvm_amd); in a container: --device /dev/kvm",
+        cure: "sudo modprobe kvm_intel || sudo modprobe kvm_amd\n\
+               (in a container: start it with `docker run --device /dev/kvm`)",
         means: "one more module is in the kernel, until the next boot",
     },
     Row {
@@ -517,7 +518,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: Some(Errno::ENOSPC),
         evidence: || true,
         cause: "too many namespaces, or levels of them, are in use (not a full disk)",
-        cure: "leave the namespaces that this shell is nested in, then again",
+        cure: "end some containers, or leave the namespaces that this shell is in",
         means: NOTHING,
     },
     // File systems and mounts.
@@ -558,15 +559,7 @@ pub(crate) const ROWS: &[Row] = &[
         errno: Some(Errno::ENOENT),
         evidence: || true,
         cause: "there is no directory /dev/shm here, where shared memory is",
-        cure: "sudo mkdir /dev/shm",
-        means: NOTHING,
-    },
-    Row {
-        call: "\"/dev/shm\"",
-        errno: Some(Errno::ENOENT),
-        evidence: null_is_missing,
-        cause: "there is no /dev/null here, which every program expects",
-        cure: "sudo mount -t devtmpfs devtmpfs /dev",
+        cure: "sudo mkdir --mode=1777 /dev/shm",
         means: NOTHING,
     },
     Row {
@@ -591,6 +584,14 @@ pub(crate) const ROWS: &[Row] = &[
         errno: Some(Errno::EPERM),
         evidence: || status("Seccomp").as_deref() == Some("2"),
         cause: "a seccomp filter forbids it, as Docker's default profile does",
+        cure: "start the container with `docker run --privileged`",
+        means: PRIVILEGED,
+    },
+    Row {
+        call: "",
+        errno: Some(Errno::EACCES),
+        evidence: apparmor_confines_our_container,
+        cause: "the AppArmor profile of containers forbids it, as Docker's does a mount",
         cure: "start the container with `docker run --privileged`",
         means: PRIVILEGED,
     },
@@ -665,10 +666,18 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         call: "clone3(",
         errno: Some(Errno::ENOSYS),
-        evidence: || true,
-        cause: "a seccomp filter hides clone3(2), or the kernel is older than 5.3",
-        cure: "use a newer kernel, or start the container with `--privileged`",
+        evidence: || status("Seccomp").as_deref() == Some("2"),
+        cause: "a seccomp filter hides clone3(2), as Docker's default profile does",
+        cure: "start the container with `docker run --privileged`",
         means: PRIVILEGED,
+    },
+    Row {
+        call: "clone3(",
+        errno: Some(Errno::ENOSYS),
+        evidence: || true,
+        cause: "this kernel has no clone3(2): Linux 5.3 has",
+        cure: "use a newer kernel",
+        means: NOTHING,
     },
     Row {
         call: "clone3(set_tid",
@@ -695,15 +704,7 @@ pub(crate) const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
-        call: "SECCOMP_MODE_FILTER",
-        errno: Some(Errno::EINVAL),
-        evidence: || true,
-        cause: "this kernel was built without seccomp filters (CONFIG_SECCOMP_FILTER)",
-        cure: "use a distribution's kernel",
-        means: NOTHING,
-    },
-    Row {
-        call: "seccomp(SECCOMP_SET_MODE_FILTER",
+        call: "MODE_FILTER", // of seccomp(2), or of prctl(2)
         errno: None,
         evidence: || true,
         cause: "this kernel was built without seccomp filters (CONFIG_SECCOMP_FILTER)",

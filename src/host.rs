@@ -276,10 +276,22 @@ fn free_in_our_cgroup() -> Option<u64> {
     })
 }
 
-/// The profile's name, and its mode in brackets: apparmor(7). SELinux has contexts there.
+/// The profile that confines us: its name is followed by its mode, in brackets: apparmor(7).
+/// SELinux has contexts there.
+fn apparmor_profile() -> Option<String> {
+    let profile = fs::read_to_string("/proc/self/attr/current").ok()?;
+    profile.trim().strip_suffix(" (enforce)").map(str::to_string)
+}
+
 pub(crate) fn apparmor_confines_us() -> bool {
-    let profile = fs::read_to_string("/proc/self/attr/current").unwrap_or_default();
-    profile.trim().ends_with(" (enforce)")
+    apparmor_profile().is_some()
+}
+
+/// The profiles that Docker and Podman load.
+pub(crate) fn apparmor_confines_our_container() -> bool {
+    let is =
+        |name: &str| ["docker-default", "containers-default"].iter().any(|of| name.starts_with(of));
+    apparmor_profile().is_some_and(|name| is(&name))
 }
 
 pub(crate) fn proc_is_mounted() -> bool {

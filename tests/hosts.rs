@@ -80,7 +80,7 @@ const HOSTS: &[Column] = &[
     on(&[Chroot], "a chroot", &["we are in a chroot"]),
     on(&[ReadOnlyRoot], "/ read-only", &[]),
     on(&[FullTmpdir, ReadOnlyTmpdir], "TMPDIR full, or read-only", &[]),
-    on(&[NoKvm], "nothing in /dev", &["there is no /dev", "no KVM", "KVM is not loaded"]),
+    on(&[NoKvm], "nothing in /dev", &["there is no /dev", "no directory /dev/shm", "no KVM", "KVM is not loaded"]),
     on(&[CgroupV2], "/sys/fs/cgroup is v2", &[]),
     on(&[CgroupV1], "/sys/fs/cgroup is v1 without v2", &[]),
     on(&[NoCgroup], "no /sys/fs/cgroup", &["no directory /sys/fs/cgroup", "/sys is read-only or partly covered"]),
