@@ -7,7 +7,7 @@ use std::fs::read_to_string;
 use std::hint::spin_loop;
 use std::process::ExitCode;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
@@ -33,8 +33,10 @@ const LESSON: Lesson = Lesson {
     controls: &[Control { name: "freeze", what: "the cgroup is not frozen", breaks: &["frz-2"] }],
 };
 
-/// For so long we watch a clock, and who runs gets more than a moment.
+/// For so long we watch the clock of who stands still, and of who should go on at most so long: who
+/// runs gets more than a moment.
 const A_WHILE: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(10);
 const A_MOMENT: Duration = Duration::from_millis(1);
 const STILL: &str = "stands still";
 const ON: &str = "goes on";
@@ -122,7 +124,7 @@ fn stop(t: &mut Transcript, [pid, child]: [Pid; 2]) -> Result<Clocks, Refusal> {
     t.did(&format!("kill({pid}, SIGSTOP)"), kill(pid, Signal::SIGSTOP))?;
     let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).named("waitpid(2)")?;
     t.outside(format!("waitpid({pid}, WUNTRACED)"), shown(stopped));
-    let seen = [watch(t, pid)?, watch(t, child)?];
+    let seen = [watch(t, pid, A_WHILE)?, watch(t, child, LONG)?];
     t.did(&format!("kill({pid}, SIGCONT)"), kill(pid, Signal::SIGCONT))?;
     Ok(seen)
 }
@@ -131,12 +133,13 @@ fn stop(t: &mut Transcript, [pid, child]: [Pid; 2]) -> Result<Clocks, Refusal> {
 // ANCHOR: freeze
 fn freeze(t: &mut Transcript, group: &Group, both: [Pid; 2]) -> Result<Clocks, Refusal> {
     let [thaw, freeze] = group.freezer_words();
-    let mut frozen = Ok(());
+    let (mut frozen, mut enough) = (Ok(()), LONG);
     if !t.without("freeze") {
+        enough = A_WHILE;
         group.set(t, "cgroup.freeze", freeze)?;
         frozen = group.until_frozen().named("cgroup.events: frozen"); // soon, not at once
     }
-    let [of_parent, of_child] = [watch(t, both[0]), watch(t, both[1])];
+    let [of_parent, of_child] = both.map(|pid| watch(t, pid, enough));
     group.set(t, "cgroup.freeze", thaw)?; // also if that failed: in v1 SIGKILL waits for it
     frozen?;
     Ok([of_parent?, of_child?])
@@ -170,17 +173,22 @@ fn end(both: [Pid; 2]) -> Result<(), Refusal> {
 }
 
 /// Does it get CPU time? (It counts as stopped a few microseconds before it is off the CPU.)
-fn watch(t: &mut Transcript, pid: Pid) -> Result<&'static str, Refusal> {
+fn watch(t: &mut Transcript, pid: Pid, enough: Duration) -> Result<&'static str, Refusal> {
     let call = format!("clock_getcpuclockid({pid}): CPU time");
     let clock = clock_getcpuclockid(pid).named(&*call)?;
     let time = || clock_gettime(clock).map(Duration::from).named(&*call);
-    let first = time()?;
-    sleep(A_WHILE);
-    let seen = if time()? > first + A_MOMENT { ON } else { STILL };
+    let (first, end) = (time()?, Instant::now() + enough);
     let file = format!("/proc/{pid}/stat");
-    let stat = read_to_string(&file).named(format!("open({file:?})"))?;
-    if stat.contains(") Z ") {
-        return Err(Errno::ESRCH).named(file); // a zombie stands still, too
+    let mut seen = STILL;
+    while seen == STILL && Instant::now() < end {
+        sleep(A_MOMENT);
+        if time()? > first + A_MOMENT {
+            seen = ON;
+        }
+        let stat = read_to_string(&file).named(format!("open({file:?})"))?;
+        if stat.contains(") Z ") {
+            return Err(Errno::ESRCH).named(file); // a zombie stands still, too
+        }
     }
     t.outside(call, seen);
     Ok(seen)

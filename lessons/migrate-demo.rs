@@ -118,7 +118,7 @@ fn ask(outside: &mut Outside) -> Result<(), Refusal> {
     match unsafe { fork() }.named("fork()")? {
         ForkResult::Child => {
             if unshare(CloneFlags::CLONE_NEWUSER).is_err() {
-                outside.exit_with(255); // no errno
+                outside.exit_with(254); // no errno
             }
             outside.exit_with(clone3(0, 77).err().map_or(0, |errno| errno as i32))
         }
@@ -126,7 +126,7 @@ fn ask(outside: &mut Outside) -> Result<(), Refusal> {
             let call = "unshare(CLONE_NEWUSER), clone3(set_tid=[77])";
             let ended = waitpid(child, None).named("waitpid(2)").and_then(child::not_killed)?;
             let asked = match ended {
-                WaitStatus::Exited(_, 255) => NOT_MADE.to_string(),
+                WaitStatus::Exited(_, 254) => NOT_MADE.to_string(),
                 WaitStatus::Exited(_, errno) if errno > 0 => {
                     let errno = Errno::from_raw(errno);
                     if errno == Errno::EAGAIN {
