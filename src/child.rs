@@ -13,17 +13,18 @@
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, clone};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, pipe2};
+use nix::unistd::{ForkResult, Pid, dup2_stdout, fork, pipe2};
 
 use crate::host::{Named as _, Refusal};
 use crate::lesson::Options;
@@ -132,7 +133,8 @@ pub fn cloned(
     Ok((pid, from_it))
 }
 
-pub(crate) fn ends_for(
+/// The same for who prints nothing.
+pub fn ends_for(
     who: &'static str,
     lesson: &'static str,
     options: Options,
@@ -192,7 +194,7 @@ impl Inside {
     }
 
     /// Checks that it got as far as it should without a refusal, then ends it.
-    pub(crate) fn leave_quietly(mut self) -> Result<(), Refusal> {
+    pub fn leave_quietly(mut self) -> Result<(), Refusal> {
         self.send(END);
         let refused = self.read_line().err().filter(|refusal| !refusal.is_end());
         refused.map_or(Ok(()), Err)
@@ -262,6 +264,22 @@ impl Outside {
         if self.read_word() != Some(GO_ON) {
             exit(1);
         }
+    }
+
+    /// From here on we die when the process outside does, however it ends: PR_SET_PDEATHSIG(2const).
+    /// Who becomes another user has to ask again.
+    pub fn die_with_it(&self) -> Result<(), Refusal> {
+        set_pdeathsig(Signal::SIGKILL).named("prctl(PR_SET_PDEATHSIG, SIGKILL)")?;
+        let mut its_end = [PollFd::new(self.word.as_fd(), PollFlags::empty())];
+        match poll(&mut its_end, PollTimeout::ZERO).named("poll(2)")? {
+            0 => Ok(()),
+            _ => exit(1), // POLLHUP: it had ended before that call
+        }
+    }
+
+    /// Lets standard output be what it hears: dup2(2). Who is executed then tells as we do.
+    pub fn tell_by_stdout(&self) -> Result<(), Refusal> {
+        dup2_stdout(&self.say).named("dup2(2)")
     }
 
     // ANCHOR: live

@@ -112,6 +112,18 @@ pub fn libraries() -> Vec<String> {
     list
 }
 
+/// The same files in a folder that shall become somebody's `/`, as in rootfs-demo, with the program
+/// under this name.
+pub fn root_at(folder: &Path, program: &str) -> Result<(), Refusal> {
+    let libraries = libraries().into_iter().map(|file| (file.clone(), file));
+    for (file, place) in libraries.chain([("/proc/self/exe".to_string(), program.to_string())]) {
+        let copy = folder.join(place.trim_start_matches('/'));
+        fs::create_dir_all(copy.parent().unwrap_or(folder)).named(format!("mkdir({copy:?})"))?;
+        fs::copy(&file, &copy).named(format!("open({file:?}), then write(2)"))?;
+    }
+    Ok(())
+}
+
 /// A cpio archive in the format "newc": cpio(5), and the kernel's documentation in
 /// driver-api/early-userspace/buffer-format.
 #[derive(Default)]

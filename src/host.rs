@@ -69,7 +69,7 @@ impl Refusal {
     }
 
     /// The process inside went away in the middle of its turn.
-    pub(crate) fn ended_early() -> Self {
+    pub fn ended_early() -> Self {
         let call = "read(2) from the process inside".to_string();
         Self { call, errno: None, result: "0, the end of the file".to_string() }
     }
@@ -222,7 +222,7 @@ pub(crate) fn proc_is_ours() -> Result<(), Refusal> {
 
 /// May we make namespaces without a user namespace first? Root may lack the capability, and an
 /// ordinary user may have it: capabilities(7).
-pub(crate) fn has_cap_sys_admin() -> Result<bool, Refusal> {
+pub fn has_cap_sys_admin() -> Result<bool, Refusal> {
     const CAP_SYS_ADMIN: u32 = 21; // linux/capability.h
     let file = "/proc/self/status";
     let text = fs::read_to_string(file).named(format!("open({file:?})"))?;

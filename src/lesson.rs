@@ -74,11 +74,20 @@ impl Lesson {
 
     /// The whole program: reads the arguments, runs `body`, prints, gives the exit code.
     pub fn run(&self, body: fn(&mut Transcript) -> Result<(), Refusal>) -> ExitCode {
+        self.run_with(|| self.arguments().get_matches(), body)
+    }
+
+    /// The same, for a lesson that has added arguments of its own to [`Lesson::arguments`].
+    pub fn run_with(
+        &self,
+        arguments: impl FnOnce() -> ArgMatches,
+        body: fn(&mut Transcript) -> Result<(), Refusal>,
+    ) -> ExitCode {
         // A reader who pipes us into `head` has seen enough: end as `cat` would.
         // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
         let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 
-        let run = || self.lists_or_runs(&self.arguments().get_matches(), body);
+        let run = || self.lists_or_runs(&arguments(), body);
         match host::memory_is_there().and_then(|()| run()) {
             Ok(true) => ExitCode::from(HOLDS),
             Ok(false) => ExitCode::from(FAILS),
@@ -115,7 +124,8 @@ impl Lesson {
         transcript.end()
     }
 
-    fn arguments(&self) -> Command {
+    /// The arguments that all lessons have.
+    pub fn arguments(&self) -> Command {
         let mut more = String::new();
         for (nth, control) in self.controls.iter().enumerate() {
             let title = if nth == 0 { "What can be left out:\n" } else { "" };

@@ -36,7 +36,7 @@ pub(crate) fn exec(lesson: &str) -> Refusal {
 /// Makes this process the one that the terminal talks to: setpgid(2), tcsetpgrp(3). A shell expects
 /// that. The group that the terminal had has no number in a new PID namespace, so when the shell
 /// ends it could not put that back, and would complain.
-fn take_the_foreground() {
+pub fn take_the_foreground() {
     // All three fail only where there is no terminal.
     let this = Pid::from_raw(0);
     let _ = setpgid(this, this);
@@ -77,7 +77,7 @@ fn command(shell: &OsString, lesson: &str) -> Command {
 }
 
 /// The terminal while a shell has it: termios(3) and tcsetpgrp(3).
-pub(crate) struct Terminal {
+pub struct Terminal {
     modes: Option<Termios>,
 }
 
@@ -88,12 +88,17 @@ impl Terminal {
             // SAFETY: ignoring a signal installs no handler.
             let _ = unsafe { signal(key, SigHandler::SigIgn) };
         }
+        Self::remember()
+    }
+
+    /// Remembers the terminal's modes, if there is one.
+    pub fn remember() -> Self {
         Self { modes: tcgetattr(stdin()).ok() }
     }
 
     /// Puts the modes back and this process in the foreground again: a shell that had a PID
     /// namespace of its own cannot, for it has no number for a process group outside.
-    pub(crate) fn take_back(self) {
+    pub fn take_back(self) {
         let Some(modes) = self.modes else { return };
         // A background process that sets the foreground group gets SIGTTOU.
         // SAFETY: ignoring a signal installs no handler.

@@ -4,6 +4,7 @@
 //! its creator has every capability inside it. So an ordinary user makes one first, and owns what
 //! is made there. The book shows these few calls in "How a lesson is made".
 
+use std::fmt::Display;
 use std::fs;
 
 use nix::sched::{CloneFlags, unshare};
@@ -55,6 +56,16 @@ pub fn map_to_root(uid: Uid, gid: Gid) -> Result<(), Refusal> {
     write("/proc/self/gid_map", &format!("0 {gid} 1"))
 }
 // ANCHOR_END: enter
+
+/// Outside: writes the maps of a process's new user namespace. Who is not root may write one line,
+/// and the group map only after setgroups(2) is given up.
+pub fn map(process: impl Display, uid_map: &str, gid_map: &str) -> Result<(), Refusal> {
+    if !geteuid().is_root() {
+        write(&format!("/proc/{process}/setgroups"), "deny")?;
+    }
+    write(&format!("/proc/{process}/uid_map"), uid_map)?;
+    write(&format!("/proc/{process}/gid_map"), gid_map)
+}
 
 fn write(file: &str, text: &str) -> Result<(), Refusal> {
     fs::write(file, text).named(format!("write({file:?})"))
