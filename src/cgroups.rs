@@ -67,6 +67,19 @@ impl Group {
         Self::make_if(name, controllers, FlockArg::LockExclusive)
     }
 
+    /// The same with these limits: files as v2 names them, and what is written to them. It does not
+    /// wait: EWOULDBLOCK while another run has a cgroup there.
+    pub fn with(name: &str, limits: &[(&'static str, String)]) -> Result<Self, Refusal> {
+        let controllers = limits.iter().filter_map(|(file, _)| file.split('.').next());
+        let group =
+            Self::make_if(name, &controllers.collect::<Vec<_>>(), FlockArg::LockExclusiveNonblock)?;
+        for (file, text) in limits {
+            let call = format!("write({:?}, {text:?})", group.name(file));
+            group.write(file, text).named(call)?;
+        }
+        Ok(group)
+    }
+
     fn make_if(name: &str, controllers: &[&'static str], how: FlockArg) -> Result<Self, Refusal> {
         let mut group = Self { places: places(name, controllers, how)?, keeper: None };
         for place in &group.places {
