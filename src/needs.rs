@@ -56,14 +56,16 @@ const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
 
 /// LXC makes the other kinds itself.
 const LXC: &str = "find(\"lxc-start\")";
+/// What it is made of stands in a config.json.
+const CONTAINER: &str = "Container::around(";
 /// What a lesson does that makes one user namespace in another, as root, too: it sets a limit of its
 /// own, or raises a capability there.
 const NESTED: &[&str] = &["user/max_user_namespaces", "PR_CAP_AMBIENT_RAISE"];
 
 /// In the order in which a lesson meets them.
 const NEEDS: &[Need] = &[
-    need("open files", &["LESSON.run("], Look(host::files_are_there)),
-    need("a /proc of our own", &["LESSON.run("], Look(host::proc_is_ours)),
+    need("open files", &["LESSON.run"], Look(host::files_are_there)),
+    need("a /proc of our own", &["LESSON.run"], Look(host::proc_is_ours)),
     need("a PID 1 to look at", &["comm(1)", "cgroup(\"1\""], Look(|| open("/proc/1/comm"))),
     more("root", &["needs_root()"], Look(user::needs_root)),
     more("qemu-system-x86_64", &["find(\"qemu-system-x86_64\")"], Find("qemu-system-x86_64")),
@@ -77,13 +79,29 @@ const NEEDS: &[Need] = &[
     need("a user namespace in it", &["CloneFlags::CLONE_NEWUSER"], Do(user::enter_namespace)),
     need("another in that", NESTED, Do(two_user_namespaces)),
     need("a mount namespace", &["CloneFlags::CLONE_NEWNS"], Make(CloneFlags::CLONE_NEWNS)),
-    need("a PID namespace", &["CloneFlags::CLONE_NEWPID"], Make(CloneFlags::CLONE_NEWPID)),
-    need("a UTS namespace", &["CloneFlags::CLONE_NEWUTS", LXC], Make(CloneFlags::CLONE_NEWUTS)),
-    need("an IPC namespace", &["CloneFlags::CLONE_NEWIPC", LXC], Make(CloneFlags::CLONE_NEWIPC)),
-    need("a network namespace", &["CloneFlags::CLONE_NEWNET"], Make(CloneFlags::CLONE_NEWNET)),
+    need(
+        "a PID namespace",
+        &["CloneFlags::CLONE_NEWPID", CONTAINER],
+        Make(CloneFlags::CLONE_NEWPID),
+    ),
+    need(
+        "a UTS namespace",
+        &["CloneFlags::CLONE_NEWUTS", LXC, CONTAINER],
+        Make(CloneFlags::CLONE_NEWUTS),
+    ),
+    need(
+        "an IPC namespace",
+        &["CloneFlags::CLONE_NEWIPC", LXC, CONTAINER],
+        Make(CloneFlags::CLONE_NEWIPC),
+    ),
+    need(
+        "a network namespace",
+        &["CloneFlags::CLONE_NEWNET", CONTAINER],
+        Make(CloneFlags::CLONE_NEWNET),
+    ),
     need(
         "a cgroup namespace",
-        &["CloneFlags::CLONE_NEWCGROUP", LXC],
+        &["CloneFlags::CLONE_NEWCGROUP", LXC, CONTAINER],
         Make(CloneFlags::CLONE_NEWCGROUP),
     ),
     need("a time namespace", &["libc::CLONE_NEWTIME"], Make(NEWTIME)),
@@ -97,10 +115,10 @@ const NEEDS: &[Need] = &[
     need("/sys/fs/cgroup", &["\"/sys/fs/cgroup\""], Look(|| open("/sys/fs/cgroup"))),
     need(
         "a mount of proc",
-        &["mount(Some(\"proc\")", "mount_proc().", "mount_proc())"],
+        &["mount(Some(\"proc\")", "mount_proc().", "mount_proc())", CONTAINER],
         Do(mount_proc),
     ),
-    need("a mount of sysfs", &["mount(Some(\"sysfs\")"], Do(mount_sysfs)),
+    need("a mount of sysfs", &["mount(Some(\"sysfs\")", CONTAINER], Do(mount_sysfs)),
     need("limits to set", &["/proc/sys/user/max_"], Look(limits_can_be_set)),
     need("pivot_root(2)", &["pivot_root("], Do(pivot)),
     need("an overlay", &["mount(Some(\"overlay\")"], Do(overlay)),
