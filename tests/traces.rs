@@ -41,9 +41,9 @@ const END: Duration = Duration::from_secs(600);
 /// How often we look.
 const A_WHILE: Duration = Duration::from_millis(20);
 /// For a series of runs of one program: of a slow one they are fewer.
-const ENOUGH: Duration = Duration::from_secs(2);
+const ENOUGH: Duration = Duration::from_secs(1);
 /// For many runs at once, one after the other.
-const ENOUGH_AT_ONCE: Duration = Duration::from_secs(10);
+const ENOUGH_AT_ONCE: Duration = Duration::from_secs(5);
 /// How many moments are tried of a lesson; with `TRACES=full` of each signal and user.
 const MOMENTS: usize = 200;
 const COPIES: usize = 50;
