@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use workbook::cgroups::Group;
@@ -122,7 +122,8 @@ fn busy(outside: &mut Outside, group: Option<&Group>) -> Result<(), Refusal> {
 /// What everybody has: a signal that stops one process.
 fn stop(t: &mut Transcript, [pid, child]: [Pid; 2]) -> Result<Clocks, Refusal> {
     t.did(&format!("kill({pid}, SIGSTOP)"), kill(pid, Signal::SIGSTOP))?;
-    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).named("waitpid(2)")?;
+    let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).named("waitpid(2)");
+    let stopped = stopped.and_then(child::not_killed)?;
     t.outside(format!("waitpid({pid}, WUNTRACED)"), shown(stopped));
     let seen = [watch(t, pid, A_WHILE)?, watch(t, child, LONG)?];
     t.did(&format!("kill({pid}, SIGCONT)"), kill(pid, Signal::SIGCONT))?;
@@ -166,6 +167,11 @@ fn kill_all(t: &mut Transcript, group: &Group, both: [Pid; 2]) -> Result<Option<
 
 fn end(both: [Pid; 2]) -> Result<(), Refusal> {
     for pid in both {
+        // Who was killed and waited for has a number that may be another's by now: ECHILD.
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        if waitid(Id::Pid(pid), look) == Err(Errno::ECHILD) {
+            continue;
+        }
         kill(pid, Signal::SIGKILL).named("kill(2)")?;
         waitpid(pid, None).named("waitpid(2)")?;
     }
