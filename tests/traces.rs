@@ -68,7 +68,11 @@ fn in_workers(programs: fn() -> Vec<String>, check: impl Fn(&Turn, &str)) {
     }
     let _others_wait = census::turn();
     let test = thread::current().name().expect("that of the test").to_string();
-    let (queue, failed) = (Mutex::new(programs().into_iter()), Mutex::new(Vec::new()));
+    // The workbook runs every lesson, and a cgroup is the whole host's: nobody else looks meanwhile.
+    let (alone, together): (Vec<_>, Vec<_>) =
+        programs().into_iter().partition(|program| program == WORKBOOK);
+    let failed: Vec<_> = alone.iter().flat_map(|program| work_for(&test, program).err()).collect();
+    let (queue, failed) = (Mutex::new(together.into_iter()), Mutex::new(failed));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         for program in iter::from_fn(next) {
@@ -399,8 +403,8 @@ fn moment(dice: u64, life: Duration) -> Duration {
     life.mul_f64(f64::from(dice as u32) / f64::from(u32::MAX))
 }
 
-/// Does these, in a random order: as many as fit the time, two at least.
-fn in_time<T>(what: &str, all: impl IntoIterator<Item = T>, mut each: impl FnMut(T)) {
+/// Does these, in a random order: as many as fit the time, two at least. Gives how many.
+fn in_time<T>(what: &str, all: impl IntoIterator<Item = T>, mut each: impl FnMut(T)) -> usize {
     let mut all: Vec<_> = all.into_iter().enumerate().collect();
     all.sort_by_key(|(nth, _)| dice(what, *nth));
     let (start, many) = (Instant::now(), all.len());
@@ -415,6 +419,7 @@ fn in_time<T>(what: &str, all: impl IntoIterator<Item = T>, mut each: impl FnMut
     if done < many || *FULL {
         println!("{TOLD}{what}: {done} of {many}");
     }
+    done
 }
 
 fn leaves_the_host_as_it_was(turn: &Turn, program: &str) {
@@ -443,7 +448,7 @@ fn a_killed_program_leaves_nothing() {
     in_workers(programs, |turn, program| {
         let (lives, mut killed) = (lives(turn, program), 0);
         let many = if *FULL { MOMENTS * SIGNALS.len() * users(program).len() } else { MOMENTS };
-        in_time(&format!("{program}: killed at random moments"), 0..many, |nth| {
+        let done = in_time(&format!("{program}: killed at random moments"), 0..many, |nth| {
             let signal = SIGNALS[nth % SIGNALS.len()];
             let (way, user, life) = &lives[nth / SIGNALS.len() % lives.len()];
             let delay = moment(dice(program, nth), *life);
@@ -459,7 +464,8 @@ fn a_killed_program_leaves_nothing() {
                 false => end.assert_by_itself(), // that was too late
             }
         });
-        assert!(killed > 0, "{program}: each signal came too late");
+        // Of few moments all may be.
+        assert!(killed > 0 || done < 8, "{program}: each signal came too late");
     });
 }
 
@@ -468,7 +474,8 @@ fn a_lesson_one_of_whose_processes_is_killed_ends_by_itself() {
     in_workers(lessons, |turn, lesson| {
         let (lives, mut killed) = (lives(turn, lesson), 0);
         let many = if *FULL { MOMENTS * users(lesson).len() } else { MOMENTS };
-        in_time(&format!("{lesson}: one inside killed at random moments"), 0..many, |nth| {
+        let what = format!("{lesson}: one inside killed at random moments");
+        let done = in_time(&what, 0..many, |nth| {
             let (way, user, life) = &lives[nth % lives.len()];
             let dice = dice(lesson, nth);
             let delay = moment(dice, *life);
@@ -480,7 +487,8 @@ fn a_lesson_one_of_whose_processes_is_killed_ends_by_itself() {
             });
             end.assert_by_itself();
         });
-        assert!(killed > 0 || !lessons::has_shell(lesson), "{lesson}: none was found");
+        let may_be_none = done < 8 || !lessons::has_shell(lesson);
+        assert!(killed > 0 || may_be_none, "{lesson}: none was found");
     });
 }
 
