@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _, pipe};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -291,7 +292,18 @@ impl Place {
 
     fn kill_members(&self) {
         for pid in members(&self.folder) {
-            let _ = kill(pid, Signal::SIGKILL); // it may have ended
+            // SAFETY: takes two integers and makes a file descriptor.
+            let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+            // Between the two lists the number may have become another's.
+            if pidfd >= 0 && members(&self.folder).contains(&pid) {
+                let (call, signal) = (libc::SYS_pidfd_send_signal, libc::SIGKILL);
+                // SAFETY: the fd is open; without a siginfo_t the kernel makes the one of kill(2).
+                unsafe { libc::syscall(call, pidfd, signal, ptr::null::<u8>(), 0) };
+            }
+            if pidfd >= 0 {
+                // SAFETY: made above, and nobody else has it.
+                unsafe { libc::close(pidfd as i32) };
+            }
         }
     }
 }
