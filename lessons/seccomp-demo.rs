@@ -2,7 +2,6 @@
 //!
 //! seccomp(2) with SECCOMP_SET_MODE_FILTER, PR_SET_NO_NEW_PRIVS(2const); proc_pid_status(5).
 
-use std::env::consts::ARCH;
 use std::mem::{offset_of, zeroed};
 use std::process::{Command, ExitCode};
 use std::thread;
@@ -13,6 +12,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::{get_no_new_privs, set_no_new_privs};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
+use workbook::bpf::{NAMESPACES, audit_arch, jump, load, ret};
 use workbook::child::{self, Outside};
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{Control, Lesson};
@@ -158,41 +158,6 @@ fn seccomp(program: &[sock_filter]) -> nix::Result<()> {
     Errno::result(done).map(drop)
 }
 // ANCHOR_END: filter
-
-/// What clone(2) can make. CLONE_NEWTIME is for clone3(2) and unshare(2) only.
-const NAMESPACES: i32 = libc::CLONE_NEWNS
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWCGROUP;
-
-/// linux/audit.h: the machine, as an ELF file names it, 64 bits, the lower byte first.
-fn audit_arch() -> u32 {
-    let machine = match ARCH {
-        "x86_64" => libc::EM_X86_64,
-        "riscv64" => libc::EM_RISCV,
-        _ => libc::EM_AARCH64,
-    };
-    0xc000_0000 | u32::from(machine)
-}
-
-fn load(offset: usize) -> sock_filter {
-    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset as u32, 0, 0)
-}
-
-fn jump(test: u32, operand: u32, jt: u8, jf: u8) -> sock_filter {
-    step(libc::BPF_JMP | libc::BPF_K | test, operand, jt, jf)
-}
-
-fn ret(action: u32) -> sock_filter {
-    step(libc::BPF_RET | libc::BPF_K, action, 0, 0)
-}
-
-fn step(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code: code as u16, jt, jf, k }
-}
 
 /// A child in a new UTS namespace, by clone(2) or clone3(2). It ends at once.
 fn process(call: libc::c_long) -> nix::Result<Pid> {

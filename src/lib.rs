@@ -13,6 +13,7 @@
 //! - [`guest`]: what a virtual machine is started with: a kernel and a first file system
 //! - [`kvm`]: what linux/kvm.h declares, for kvm-demo
 //! - [`host`]: a call that this host refused, and the evidence for why
+//! - [`bpf`]: what linux/filter.h and linux/audit.h declare, for filters
 //! - [`causes`]: what an errno means on this host, and what to do about it
 //! - [`needs`]: what lessons need, and whether this host has it
 //! - [`doctor`]: what comes of each lesson on this host, and why
@@ -28,6 +29,8 @@ compile_error!(
      Linux container started with `docker run --privileged`."
 );
 
+#[cfg(target_os = "linux")]
+pub mod bpf;
 #[cfg(target_os = "linux")]
 pub mod causes;
 #[cfg(target_os = "linux")]

@@ -2,13 +2,13 @@
 //! calls that a filter lets pass. The lessons that come first do it themselves: capabilities-demo,
 //! seccomp-demo.
 
-use std::env::consts::ARCH;
 use std::mem::offset_of;
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int, c_long, seccomp_data, sock_filter};
 use nix::sys::prctl::set_no_new_privs;
 
+use workbook::bpf::{NAMESPACES, audit_arch, jump, load, ret};
 use workbook::host::{Named as _, Refusal};
 
 /// The five sets of capabilities(7), a bit each.
@@ -113,40 +113,6 @@ pub fn filter() -> Vec<sock_filter> {
     ]);
     program
 }
-
-/// linux/audit.h: the machine, as an ELF file names it, 64 bits, the lower byte first.
-fn audit_arch() -> u32 {
-    let machine = match ARCH {
-        "x86_64" => libc::EM_X86_64,
-        "riscv64" => libc::EM_RISCV,
-        _ => libc::EM_AARCH64,
-    };
-    0xc000_0000 | u32::from(machine)
-}
-
-fn load(offset: usize) -> sock_filter {
-    step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset as u32, 0, 0)
-}
-
-fn jump(test: u32, operand: u32, jt: u8, jf: u8) -> sock_filter {
-    step(libc::BPF_JMP | libc::BPF_K | test, operand, jt, jf)
-}
-
-fn ret(action: u32) -> sock_filter {
-    step(libc::BPF_RET | libc::BPF_K, action, 0, 0)
-}
-
-fn step(code: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
-    sock_filter { code: code as u16, jt, jf, k }
-}
-
-const NAMESPACES: c_int = libc::CLONE_NEWNS
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUSER
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWNET
-    | libc::CLONE_NEWCGROUP;
 
 #[rustfmt::skip] // a purpose each
 const REFUSED: [c_long; 24] = [
