@@ -1,0 +1,12 @@
+//! What a reader does: says what will happen, and builds a container.
+//!
+//! - [`study`]: a lesson, question by question
+//! - [`start`]: a package of the reader's own
+//! - [`check`]: takes a program through the steps
+
+#[cfg(target_os = "linux")]
+pub mod check;
+#[cfg(target_os = "linux")]
+pub mod start;
+#[cfg(target_os = "linux")]
+pub mod study;
