@@ -212,10 +212,10 @@ fn inside(
     }
     root_of_its_own(container)?;
     if let Some(name) = &container.hostname {
-        sethostname(name).named(format!("sethostname({name:?})"))?;
+        sethostname(name).named(format_args!("sethostname({name:?})"))?;
     }
     umask(Mode::from_bits_truncate(container.umask));
-    chdir(&container.cwd).named(format!("chdir({:?})", container.cwd))?;
+    chdir(&container.cwd).named(format_args!("chdir({:?})", container.cwd))?;
     give_up(container)?;
     outside.die_with_it()?; // once more: to become another user undoes it
     // Our memory holds the caller's environment, and /proc would show it to everybody inside.
@@ -240,8 +240,8 @@ fn root_of_its_own(container: &Container) -> Result<(), Refusal> {
     let host = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).named("open(\"/\")")?;
     let (root, bind) = (&container.root, MsFlags::MS_BIND | MsFlags::MS_REC);
     let bound = mount(Some(root), root, NULL, bind, NULL); // pivot_root(2) takes only a mount point
-    bound.named(format!("mount({root:?}, {root:?}, NULL, MS_BIND|MS_REC, NULL)"))?;
-    chdir(root).named(format!("chdir({root:?})"))?;
+    bound.named(format_args!("mount({root:?}, {root:?}, NULL, MS_BIND|MS_REC, NULL)"))?;
+    chdir(root).named(format_args!("chdir({root:?})"))?;
     pivot_root(".", ".").named("pivot_root(\".\", \".\")")?;
     // Now a path that begins with / is the container's, whatever symbolic links are in it. And one
     // that does not is the host's, for we stand in its root until that is unmounted.
@@ -253,14 +253,15 @@ fn root_of_its_own(container: &Container) -> Result<(), Refusal> {
     for path in &container.read_only_paths {
         let bound = mount(Some(&**path), &**path, NULL, bind, NULL);
         let made = bound.and_then(|()| remount(path, MsFlags::MS_RDONLY));
-        if_there(made).named(format!("mount({path:?}, MS_BIND), then MS_RDONLY"))?;
+        if_there(made).named(format_args!("mount({path:?}, MS_BIND), then MS_RDONLY"))?;
     }
     for path in &container.masked_paths {
         let mut bound = mount(Some("/dev/null"), &**path, NULL, MsFlags::MS_BIND, NULL);
         if bound == Err(Errno::ENOTDIR) {
             bound = mount(Some("tmpfs"), &**path, Some("tmpfs"), MsFlags::MS_RDONLY, NULL);
         }
-        if_there(bound).named(format!("mount(\"/dev/null\", {path:?}, NULL, MS_BIND, NULL)"))?;
+        if_there(bound)
+            .named(format_args!("mount(\"/dev/null\", {path:?}, NULL, MS_BIND, NULL)"))?;
     }
     if container.read_only {
         remount("/", MsFlags::MS_RDONLY).named("mount(\"/\", MS_REMOUNT|MS_BIND|MS_RDONLY)")?;
@@ -280,11 +281,12 @@ fn mount_one(wanted: &Mount) -> Result<(), Refusal> {
     } else {
         mount(Some(&**source), place, Some(&**kind), *flags, Some(&**data))
     };
-    mounted.named(format!("mount({source:?}, {destination:?}, {kind:?}, ..., {data:?})"))?;
+    mounted.named(format_args!("mount({source:?}, {destination:?}, {kind:?}, ..., {data:?})"))?;
     if propagation.is_empty() {
         return Ok(());
     }
-    mount(NULL, place, NULL, *propagation, NULL).named(format!("mount(NULL, {destination:?}, ...)"))
+    mount(NULL, place, NULL, *propagation, NULL)
+        .named(format_args!("mount(NULL, {destination:?}, ...)"))
 }
 
 /// mount(2) takes the flags of a bind mount in a second call only. In a user namespace those that
@@ -307,7 +309,7 @@ fn if_there(mounted: nix::Result<()>) -> nix::Result<()> {
 fn give_up(container: &Container) -> Result<(), Refusal> {
     for &(resource, soft, hard) in &container.rlimits {
         let set = setrlimit(resource, soft, hard);
-        set.named(format!("setrlimit({resource:?}, {{{soft}, {hard}}})"))?;
+        set.named(format_args!("setrlimit({resource:?}, {{{soft}, {hard}}})"))?;
     }
     privileges::keep_in_bounding_set(container.capabilities.bounding)?;
     // The filter lets all that follows pass.
@@ -324,8 +326,8 @@ fn give_up(container: &Container) -> Result<(), Refusal> {
 
 fn become_user(uid: u32, gid: u32) -> Result<(), Refusal> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    setresgid(gid, gid, gid).named(format!("setresgid({gid}, {gid}, {gid})"))?;
-    setresuid(uid, uid, uid).named(format!("setresuid({uid}, {uid}, {uid})"))
+    setresgid(gid, gid, gid).named(format_args!("setresgid({gid}, {gid}, {gid})"))?;
+    setresuid(uid, uid, uid).named(format_args!("setresuid({uid}, {uid}, {uid})"))
 }
 // ANCHOR_END: give_up
 

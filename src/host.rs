@@ -36,20 +36,20 @@ impl Error for Refusal {}
 /// Gives a call's error the call's name, as strace(1) would print it.
 pub trait Named<T> {
     /// The value, or the refusal of `call`.
-    fn named(self, call: impl Into<String>) -> Result<T, Refusal>;
+    fn named(self, call: impl fmt::Display) -> Result<T, Refusal>;
 }
 
 impl<T> Named<T> for nix::Result<T> {
-    fn named(self, call: impl Into<String>) -> Result<T, Refusal> {
-        self.map_err(|errno| Refusal::of(call.into(), errno))
+    fn named(self, call: impl fmt::Display) -> Result<T, Refusal> {
+        self.map_err(|errno| Refusal::of(call.to_string(), errno))
     }
 }
 
 impl<T> Named<T> for io::Result<T> {
-    fn named(self, call: impl Into<String>) -> Result<T, Refusal> {
+    fn named(self, call: impl fmt::Display) -> Result<T, Refusal> {
         self.map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-            Refusal::of(call.into(), errno)
+            Refusal::of(call.to_string(), errno)
         })
     }
 }

@@ -391,7 +391,8 @@ pub fn make_links() -> std::result::Result<(), Refusal> {
     for (target, link) in LINKS {
         let made = symlink(target, link);
         let is_there = made.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists);
-        (if is_there { Ok(()) } else { made }).named(format!("symlink({target:?}, {link:?})"))?;
+        (if is_there { Ok(()) } else { made })
+            .named(format_args!("symlink({target:?}, {link:?})"))?;
     }
     Ok(())
 }
@@ -401,9 +402,9 @@ impl Mount {
     pub fn make_place(&self) -> std::result::Result<&Path, Refusal> {
         let place = Path::new(&self.destination);
         let folder = if self.is_file { place.parent().unwrap_or(place) } else { place };
-        fs::create_dir_all(folder).named(format!("mkdir({folder:?})"))?;
+        fs::create_dir_all(folder).named(format_args!("mkdir({folder:?})"))?;
         if self.is_file && !place.exists() {
-            File::create(place).named(format!("open({place:?}, O_CREAT)"))?;
+            File::create(place).named(format_args!("open({place:?}, O_CREAT)"))?;
         }
         Ok(place)
     }

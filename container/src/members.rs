@@ -1,5 +1,7 @@
 //! The members that a config.json may have: what each is, or why there is no container with it.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::bundle::{Result, fault};
@@ -22,7 +24,7 @@ enum Kind {
     /// Without a zero byte, as every text that a system call takes.
     Text,
     /// A path that begins with `/`.
-    Place,
+    Absolute,
     /// Of 32 bits, as a uid is.
     Id,
     /// Of 64 bits.
@@ -48,7 +50,7 @@ const MEMBERS: &[Member] = &[
     need("process", Object),
     need("process.args", List(&Text)),
     may("process.env", List(&Text)),
-    need("process.cwd", Place),
+    need("process.cwd", Absolute),
     may("process.terminal", Truth),
     may("process.noNewPrivileges", Truth),
     may("process.user", Object),
@@ -72,7 +74,7 @@ const MEMBERS: &[Member] = &[
     need("root.path", Text),
     may("root.readonly", Truth),
     may("mounts", List(&Object)),
-    need("mounts[].destination", Place),
+    need("mounts[].destination", Absolute),
     may("mounts[].type", Text),
     may("mounts[].source", Text),
     may("mounts[].options", List(&Text)),
@@ -91,8 +93,8 @@ const MEMBERS: &[Member] = &[
     need("linux.gidMappings[].containerID", Id),
     need("linux.gidMappings[].hostID", Id),
     need("linux.gidMappings[].size", Id),
-    may("linux.maskedPaths", List(&Place)),
-    may("linux.readonlyPaths", List(&Place)),
+    may("linux.maskedPaths", List(&Absolute)),
+    may("linux.readonlyPaths", List(&Absolute)),
     may("linux.seccomp", LeftOut("the filter of this program is used instead")),
     may("linux.sysctl", Refused("the kernel's settings are left as they are")),
     may("linux.devices", Refused("there are the six that every container has")),
@@ -118,61 +120,89 @@ const fn may(path: &'static str, kind: Kind) -> Member {
     Member { path, kind, is_needed: false }
 }
 
-/// Is it what the table says, and all that is in it? Notes what is left out.
-pub(crate) fn check(config: &Value, notes: &mut Vec<String>) -> Result<()> {
-    is_a(Object, config, "", "", notes)
+/// Where a value is in config.json.
+enum Place<'up> {
+    Top,
+    Member(&'up Place<'up>, &'up str),
+    Item(&'up Place<'up>, usize),
+}
+use Place::{Item, Top};
+
+impl Place<'_> {
+    /// Is this its path? A path has no numbers: `mounts[]`.
+    fn has(&self, path: &str) -> bool {
+        match self {
+            Top => path.is_empty(),
+            Place::Member(Top, name) => path == *name,
+            Place::Member(up, name) => {
+                let above = path.strip_suffix(name).and_then(|path| path.strip_suffix('.'));
+                above.is_some_and(|path| up.has(path))
+            }
+            Item(list, _) => path.strip_suffix("[]").is_some_and(|path| list.has(path)),
+        }
+    }
 }
 
-/// The place has numbers, `mounts[0]`; the path has none, `mounts[]`.
-fn is_a(kind: Kind, value: &Value, place: &str, path: &str, notes: &mut Vec<String>) -> Result<()> {
+/// With numbers: `mounts[0]`.
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Top => Ok(()),
+            Place::Member(Top, name) => write!(f, "{name}"),
+            Place::Member(up, name) => write!(f, "{up}.{name}"),
+            Item(list, nth) => write!(f, "{list}[{nth}]"),
+        }
+    }
+}
+
+/// Is it what the table says, and all that is in it? Notes what is left out.
+pub(crate) fn check(config: &Value, notes: &mut Vec<String>) -> Result<()> {
+    is_a(Object, config, &Top, notes)
+}
+
+fn is_a(kind: Kind, value: &Value, place: &Place, notes: &mut Vec<String>) -> Result<()> {
     let is_right = |is_right: bool, what: &str| if is_right { Ok(()) } else { fault(place, what) };
     let text = value.as_str().unwrap_or_default();
     match kind {
-        Object => members(value, place, path, notes),
+        Object => members(value, place, notes),
         List(kind) => {
             let Some(list) = value.as_array() else { return fault(place, "is no list") };
-            list.iter().enumerate().try_for_each(|(nth, value)| {
-                is_a(*kind, value, &format!("{place}[{nth}]"), &format!("{path}[]"), notes)
-            })
+            let mut items = list.iter().enumerate();
+            items.try_for_each(|(nth, value)| is_a(*kind, value, &Item(place, nth), notes))
         }
         Truth => is_right(value.is_boolean(), "is neither true nor false"),
         Id => is_right(value.as_u64().is_some_and(|id| id <= u32::MAX.into()), NO_NUMBER),
         Size => is_right(value.is_u64(), NO_NUMBER),
         Limit => is_right(value.is_i64(), NO_NUMBER),
-        Text | Place | Word(..) if !value.is_string() => fault(place, "is no string"),
-        Text | Place if text.contains('\0') => fault(place, "has a zero byte in it"),
+        Text | Absolute | Word(..) if !value.is_string() => fault(place, "is no string"),
+        Text | Absolute if text.contains('\0') => fault(place, "has a zero byte in it"),
         Text => Ok(()),
-        Place => is_right(text.starts_with('/'), "is no absolute path"),
-        Word(is_known, what) => is_right(is_known(text), &format!("no {what} known here")),
+        Absolute => is_right(text.starts_with('/'), "is no absolute path"),
+        Word(is_known, _) if is_known(text) => Ok(()),
+        Word(_, what) => fault(place, format_args!("no {what} known here")),
         LeftOut(why) => {
             notes.push(format!("{place}: {why}"));
             Ok(())
         }
-        Refused(why) => fault(place, format!("is not supported: {why}")),
+        Refused(why) => fault(place, format_args!("is not supported: {why}")),
     }
 }
 
 /// A member that is null is as good as none.
-fn members(value: &Value, place: &str, path: &str, notes: &mut Vec<String>) -> Result<()> {
+fn members(value: &Value, place: &Place, notes: &mut Vec<String>) -> Result<()> {
     let Some(members) = value.as_object() else { return fault(place, "is no object") };
     for needed in MEMBERS.iter().filter(|member| member.is_needed) {
         let (parent, name) = needed.path.rsplit_once('.').unwrap_or(("", needed.path));
-        if parent == path && members.get(name).is_none_or(Value::is_null) {
-            return fault(below(place, name), "is missing");
+        if place.has(parent) && members.get(name).is_none_or(Value::is_null) {
+            return fault(Place::Member(place, name), "is missing");
         }
     }
     for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
-        let (place, path) = (below(place, name), below(path, name));
-        match MEMBERS.iter().find(|member| member.path == path) {
-            Some(member) if !name.contains(['.', '[']) => {
-                is_a(member.kind, value, &place, &path, notes)?;
-            }
+        let place = Place::Member(place, name);
+        match MEMBERS.iter().find(|member| place.has(member.path)) {
+            Some(member) if !name.contains(['.', '[']) => is_a(member.kind, value, &place, notes)?,
             _ => return fault(place, "is not supported"),
         }
     }
     Ok(())
-}
-
-fn below(place: &str, name: &str) -> String {
-    if place.is_empty() { name.to_string() } else { format!("{place}.{name}") }
 }

@@ -26,10 +26,21 @@ pub struct Capabilities {
     pub ambient: u64,
 }
 
+static HEADER: [u32; 2] = [0x2008_0522, 0]; // _LINUX_CAPABILITY_VERSION_3, and this thread
+
 /// The bit of a capability, such as `CAP_KILL`: linux/capability.h.
 pub fn capability(name: &str) -> Option<u64> {
     let name = name.strip_prefix("CAP_")?;
     CAPABILITIES.split_whitespace().position(|known| known == name).map(|nth| 1 << nth)
+}
+
+/// Has this process a capability in force? capget(2). The kernel takes long to write its status.
+pub fn in_force(name: &str) -> bool {
+    let mut halves = [[0_u32; 3]; 2];
+    // SAFETY: the kernel reads two numbers, and writes six.
+    unsafe { libc::syscall(libc::SYS_capget, &raw const HEADER, &raw mut halves) };
+    let effective = halves.map(|[effective, ..]| u64::from(effective));
+    capability(name).is_some_and(|bit| (effective[0] | effective[1] << 32) & bit != 0)
 }
 
 /// PR_CAPBSET_DROP(2const), for each that is not to be kept. It takes CAP_SETPCAP.
@@ -37,7 +48,7 @@ pub fn keep_in_bounding_set(kept: u64) -> Result<(), Refusal> {
     for nth in (0..64).filter(|nth| kept & (1 << nth) == 0) {
         match prctl(libc::PR_CAPBSET_DROP, nth, 0) {
             Err(Errno::EINVAL) => break, // this kernel has no more
-            dropped => dropped.named(format!("prctl(PR_CAPBSET_DROP, {nth})"))?,
+            dropped => dropped.named(format_args!("prctl(PR_CAPBSET_DROP, {nth})"))?,
         }
     }
     Ok(())
@@ -45,15 +56,14 @@ pub fn keep_in_bounding_set(kept: u64) -> Result<(), Refusal> {
 
 /// capset(2), then PR_CAP_AMBIENT(2const): all but the bounding set.
 pub fn capset(sets: &Capabilities) -> Result<(), Refusal> {
-    let header = [0x2008_0522_u32, 0]; // _LINUX_CAPABILITY_VERSION_3, and this thread
     let three = [sets.effective, sets.permitted, sets.inheritable];
     let halves = [0, 32].map(|half| three.map(|set| (set >> half) as u32));
     // SAFETY: the kernel reads two numbers and six.
-    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const header, &raw const halves) };
+    let set = unsafe { libc::syscall(libc::SYS_capset, &raw const HEADER, &raw const halves) };
     Errno::result(set).named("capset(2)")?;
     for nth in (0..64).filter(|nth| sets.ambient & (1 << nth) != 0) {
         let raised = prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, nth);
-        raised.named(format!("prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, {nth})"))?;
+        raised.named(format_args!("prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, {nth})"))?;
     }
     Ok(())
 }

@@ -13,10 +13,11 @@ use nix::libc;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{self, getegid, geteuid, getpgrp, tcgetpgrp, ttyname};
 use workbook::cgroups::Group;
-use workbook::host::{self, Named as _, Refusal};
+use workbook::host::{Named as _, Refusal};
 use workbook::lesson::REFUSED;
 
 use crate::bundle::{Container, Mount, Result, device, fault};
+use crate::privileges;
 
 /// The arguments with which container-demo is no lesson but a runtime.
 pub fn arguments(lesson: Command) -> Command {
@@ -62,7 +63,7 @@ fn finished(mut container: Container, arguments: &ArgMatches) -> Result<Containe
         container.mounts.push(Mount { source, ..device("console") });
     }
     // Where /proc does not say it, clone(2) will.
-    if container.uid_map.is_empty() && !host::has_cap_sys_admin().unwrap_or(true) {
+    if container.uid_map.is_empty() && !privileges::in_force("CAP_SYS_ADMIN") {
         container.namespaces |= libc::CLONE_NEWUSER;
         container.uid_map = format!("0 {} 1\n", geteuid());
         container.gid_map = format!("0 {} 1\n", getegid());
