@@ -17,7 +17,7 @@ use nix::unistd::{geteuid, getpid};
 use crate::causes::{ROWS, Row, UNKNOWN};
 
 /// A call that this host refused, with what came of it. Displayed as strace(1) would.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
     call: String,
     /// `None` when the call worked but showed that the lesson cannot run; `result` says how.
@@ -64,8 +64,7 @@ impl Refusal {
 
     /// We lack what only root of the host has.
     pub(crate) fn not_root() -> Self {
-        let result = "no CAP_SYS_ADMIN in the first user namespace".to_string();
-        Self { call: "/proc/self/status: CapEff".to_string(), errno: None, result }
+        Self::seen("/proc/self/status: CapEff", "no CAP_SYS_ADMIN in the first user namespace")
     }
 
     /// The process inside went away in the middle of its turn.
@@ -81,6 +80,11 @@ impl Refusal {
         let last = said.lines().rfind(tells).unwrap_or("nothing");
         let result = format!("{what}; it last said: {}", last.trim());
         Self { call: tool.to_string(), errno: None, result }
+    }
+
+    /// A look at the host has shown that it cannot be.
+    pub(crate) fn seen(at: impl fmt::Display, what: &str) -> Self {
+        Self { call: at.to_string(), errno: None, result: what.to_string() }
     }
 
     /// Somebody has killed a tool, or the kernel has, for want of memory.

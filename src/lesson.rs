@@ -1,7 +1,7 @@
 //! What a lesson declares, the options that all lessons share, and how a lesson ends.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -9,6 +9,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::child;
 use crate::host::{self, Named as _, Refusal};
+use crate::progress::{self, Deed};
 use crate::transcript::Transcript;
 
 /// The exit code of a lesson whose every claim holds.
@@ -116,12 +117,19 @@ impl Lesson {
             shell: self.shell && arguments.get_flag("shell"),
             step: arguments.get_flag("step"),
         };
+        let progress = progress::Place::of_user(); // who we are while nothing has happened yet
+        let is_whole = options.without.is_none();
         let mut transcript = Transcript::new(self, options);
         if let Err(refusal) = body(&mut transcript) {
             child::nobody_was_killed()?; // or that is why
             return Err(refusal);
         }
-        transcript.end()
+        let holds = transcript.end()?;
+        // Nobody has seen what was written to a file or into a pipe.
+        if holds && is_whole && io::stdout().is_terminal() {
+            progress.note(&[(Deed::Ran, self.name)]);
+        }
+        Ok(holds)
     }
 
     /// The arguments that all lessons have.

@@ -18,6 +18,7 @@
 //! - [`needs`]: what lessons need, and whether this host has it
 //! - [`doctor`]: what comes of each lesson on this host, and why
 //! - [`contents`]: the lessons in the book's order
+//! - [`progress`]: how far the reader has come
 //!
 //! The namespaces themselves are not here: a lesson makes its system calls in its own file,
 //! where they can be read.
@@ -57,6 +58,8 @@ pub mod needs;
 pub mod netlink;
 #[cfg(target_os = "linux")]
 pub mod proc;
+#[cfg(target_os = "linux")]
+pub mod progress;
 #[cfg(target_os = "linux")]
 pub mod shell;
 #[cfg(target_os = "linux")]
