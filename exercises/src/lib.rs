@@ -3,9 +3,12 @@
 //! - [`study`]: a lesson, question by question
 //! - [`start`]: a package of the reader's own
 //! - [`check`]: takes a program through the steps
+//! - [`solutions`]: the worked programs
 
 #[cfg(target_os = "linux")]
 pub mod check;
+#[cfg(target_os = "linux")]
+pub mod solutions;
 #[cfg(target_os = "linux")]
 pub mod start;
 #[cfg(target_os = "linux")]
