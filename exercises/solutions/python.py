@@ -193,6 +193,8 @@ def limited():
         if "pids" not in ours and os.access(f"{group}/cgroup.subtree_control", os.W_OK):
             write(f"{group}/cgroup.subtree_control", "+pids")
         group += f"/my-container-{os.getpid()}"
+        if os.path.isdir(group):
+            os.rmdir(group)  # of one that had our PID and was killed
         os.mkdir(group)
     except OSError as error:
         print(f"my-container: no limit of processes, for {error}", file=sys.stderr)
@@ -390,7 +392,10 @@ def run(words):
     #[3
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     #]
-    os.execvp(words[0], words)
+    try:
+        os.execvp(words[0], words)
+    except OSError as error:
+        sys.exit(f"my-container: {words[0]}: {error.strerror}")
 
 
 def main(words):

@@ -226,6 +226,7 @@ fn limited() -> Result<PathBuf, String> {
         .open(ours.join("cgroup.subtree_control"))
         .and_then(|mut file| file.write_all(b"+pids"));
     let group = ours.join(format!("my-container-{}", Pid::this()));
+    let _ = fs::remove_dir(&group); // of one that had our PID and was killed
     did("mkdir", fs::create_dir(&group))?;
     let set = fs::write(group.join("pids.max"), "64");
     did("pids.max", set.inspect_err(|_| drop(fs::remove_dir(&group))))?;
