@@ -26,7 +26,12 @@ impl Mistake {
 }
 
 /// The same words for both.
-const fn of(step: usize, find: &'static str, replace: &'static str, words: &'static str) -> Mistake {
+const fn of(
+    step: usize,
+    find: &'static str,
+    replace: &'static str,
+    words: &'static str,
+) -> Mistake {
     Mistake { step, find, replace, root: words, ordinary: words }
 }
 
