@@ -169,12 +169,18 @@ impl Inside {
     pub fn hear<const N: usize>(&mut self, t: &mut Transcript) -> Result<[String; N], Refusal> {
         let mut results = [const { String::new() }; N];
         for heard in &mut results {
-            let line = self.read_line()?;
-            let (call, result) = line.split_once('\t').ok_or_else(Refusal::ended_early)?;
-            t.inside(self.who, call, result);
-            *heard = result.to_string();
+            let (call, result) = self.told()?;
+            t.inside(self.who, call, &result);
+            *heard = result;
         }
         Ok(results)
+    }
+
+    /// The same for one, and nothing is printed: the call and its result.
+    pub fn told(&mut self) -> Result<(String, String), Refusal> {
+        let line = self.read_line()?;
+        let (call, result) = line.split_once('\t').ok_or_else(Refusal::ended_early)?;
+        Ok((call.to_string(), result.to_string()))
     }
 
     /// Ends it. With `--shell` it first becomes a shell, and we wait until the reader leaves.

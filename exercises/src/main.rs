@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Command;
-use exercises::{check, start, study};
+use clap::{Arg, Command};
+use exercises::check::{self, probe};
+use exercises::{start, study};
 use workbook::lesson::REFUSED;
 
 fn main() -> ExitCode {
@@ -11,10 +12,18 @@ fn main() -> ExitCode {
         study::command(),
         start::command(),
         check::command(),
+        Command::new(probe::NAME)
+            .hide(true)
+            .arg(Arg::new("words").num_args(0..).allow_hyphen_values(true)),
     ]);
     let code = match usage.get_matches().subcommand() {
         Some(("study", arguments)) => study::run(arguments),
         Some(("start", arguments)) => start::run(arguments),
+        Some((probe::NAME, arguments)) => {
+            let words: Vec<_> =
+                arguments.get_many("words").into_iter().flatten().cloned().collect();
+            return ExitCode::from(probe::run(&words).unwrap_or_else(|errno| errno as i32 as u8));
+        }
         Some((_, arguments)) => check::run(arguments),
         None => Ok(0), // clap has ended it
     };

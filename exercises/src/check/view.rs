@@ -1,0 +1,112 @@
+//! What is seen of a process from the stage: the kernel's word, not the process's.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _, pipe};
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use workbook::host::{Named as _, Refusal};
+use workbook::proc;
+
+use super::finding::{Trouble, gone};
+use super::program::pidfd;
+use super::stage::{Stage, identity};
+
+/// A process of the container, by its PID on the stage.
+pub struct View {
+    /// Its PID on the stage.
+    pub pid: Pid,
+    /// Stays its own when the number has become another's.
+    pub fd: OwnedFd,
+}
+
+impl View {
+    /// The probe with this token that says that its PID is this: found by its file, which is ours,
+    /// and by what the kernel says of its PIDs.
+    pub fn of_probe(stage: &Stage, token: &str, says: &str) -> Result<Option<Self>, Refusal> {
+        let is_it = |pid: &u32| {
+            let file = format!("/proc/{pid}/exe");
+            let is_ours = identity(file.as_ref()).is_ok_and(|file| stage.probes.contains(&file));
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let has_token = words.split(|byte| *byte == 0).any(|word| word == token.as_bytes());
+            let is_named = proc::nspid(pid).is_ok_and(|pids| pids.rsplit(' ').next() == Some(says));
+            is_ours && has_token && is_named
+        };
+        let Some(pid) = proc::pids()?.into_iter().find(is_it) else { return Ok(None) };
+        let pid = Pid::from_raw(pid as i32);
+        Ok(pidfd(pid).ok().map(|fd| Self { pid, fd }))
+    }
+
+    /// Its namespace of this kind, such as `uts:[4026531838]`.
+    pub fn namespace(&self, kind: &str) -> Result<String, Trouble> {
+        self.link(&format!("ns/{kind}"))
+    }
+
+    /// Where a link in its folder of `/proc` leads.
+    pub fn link(&self, link: &str) -> Result<String, Trouble> {
+        let file = format!("/proc/{}/{link}", self.pid);
+        let target = nix::fcntl::readlink(&*file).map_err(gone)?;
+        Ok(target.display().to_string())
+    }
+
+    /// A file in its folder of `/proc`.
+    pub fn file(&self, name: &str) -> Result<String, Trouble> {
+        let text = fs::read_to_string(format!("/proc/{}/{name}", self.pid));
+        text.map_err(|error| gone(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))
+    }
+
+    /// A field of its status, such as `NSpid`: proc_pid_status(5). Blanks are single.
+    pub fn status(&self, field: &str) -> Result<String, Trouble> {
+        let status = self.file("status")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        Ok(line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+
+    /// Does something in this process's namespace of one kind, in a child that joins it: the watcher
+    /// may, for what is below its user namespace is its own. What the process itself may do does not
+    /// matter. Gives what came of it.
+    pub fn visit(
+        &self,
+        kind: &str,
+        work: impl FnOnce() -> nix::Result<String>,
+    ) -> Result<nix::Result<String>, Trouble> {
+        let file = File::open(format!("/proc/{}/ns/{kind}", self.pid));
+        let file = file.map_err(|_| gone(Errno::ESRCH))?;
+        let (mut told, mut tell) = pipe().named("pipe2(O_CLOEXEC)")?;
+        // SAFETY: the checker has one thread.
+        let child = match unsafe { fork() }.named("fork()")? {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => {
+                let joined = setns(file, CloneFlags::empty()); // the file says which
+                let came = joined.and_then(|()| work());
+                let _ = tell.write_all(came.as_deref().unwrap_or_default().as_bytes());
+                // SAFETY: ends the process at once.
+                unsafe { libc::_exit(came.err().map_or(0, |errno| errno as i32)) }
+            }
+        };
+        drop(tell);
+        let mut text = String::new();
+        told.read_to_string(&mut text).named("read(2)")?;
+        Ok(match waitpid(child, None).named("waitpid(2)")? {
+            WaitStatus::Exited(_, 0) => Ok(text),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
+            _ => Err(Errno::ECHILD),
+        })
+    }
+}
+
+/// The mounts that a process sees: proc_pid_mountinfo(5), a line each.
+pub fn mounts(process: Pid) -> Result<Vec<String>, Refusal> {
+    let file = format!("/proc/{process}/mountinfo");
+    let text = fs::read_to_string(&file).named(format!("open({file:?})"))?;
+    Ok(text.lines().map(str::to_string).collect())
+}
+
+/// The mount point in such a line: its fifth field.
+pub fn mount_point(line: &str) -> &str {
+    line.split(' ').nth(4).unwrap_or_default()
+}
