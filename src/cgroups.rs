@@ -7,6 +7,7 @@
 //!
 //! Where there are two runs at once, the second waits: a lock on the directory that holds the cgroup.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _, pipe};
 use std::os::fd::AsRawFd as _;
@@ -337,6 +338,14 @@ fn places(name: &str, controllers: &[&'static str], how: FlockArg) -> Result<Vec
         places.push(place_in_v2(name, in_v2, &ours, &top, how)?);
     }
     Ok(places)
+}
+
+/// The directory of the cgroup that a process is in, and the top of its hierarchy: the one of this
+/// controller in v1, if there is such a one, else v2's.
+pub fn of(process: impl Display, controller: &str) -> Option<(PathBuf, PathBuf)> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let its = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    ours_in(&mounts, &its, Some(controller)).or_else(|| ours_in(&mounts, &its, None))
 }
 
 /// The directory of the cgroup that we are in, and the top of its hierarchy: the one of this controller

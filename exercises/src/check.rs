@@ -17,6 +17,7 @@ pub mod target;
 pub mod view;
 
 use clap::{Arg, ArgMatches, Command};
+use workbook::cgroups::Group;
 use workbook::host::Refusal;
 use workbook::lesson::{FAILS, HOLDS};
 
@@ -27,15 +28,17 @@ use target::Target;
 pub fn command() -> Command {
     Command::new("check")
         .about("Take your program through the steps, to the first that is not reached")
+        .arg(Arg::new("enter").long("enter"))
         .arg(Arg::new("command").num_args(1..).last(true))
 }
 
 /// Gives the exit code.
 pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
     let words: Vec<String> = arguments.get_many("command").into_iter().flatten().cloned().collect();
-    let target = Target::of_words(words, None)?;
+    let target = Target::of_words(words, arguments.get_one("enter"))?;
+    let group = Group::make("workbook-check", &["pids"]);
     for (nth, step) in STEPS.iter().enumerate() {
-        match stage::on_a_stage(&target, step.check) {
+        match stage::on_a_stage(&target, group.as_ref().ok(), step.check) {
             Ok(Ok(())) => println!("{:>2} {:<9} passed", nth + 1, step.name),
             Err(refusal) => println!("{:>2} {:<9} not here {refusal}", nth + 1, step.name),
             Ok(Err(miss)) => {

@@ -6,7 +6,8 @@ use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -16,7 +17,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, setsid};
-use workbook::host::Named as _;
+use workbook::host::{Named as _, Refusal};
 
 use super::finding::{Miss, Trouble};
 use super::probe::{self, PART};
@@ -35,7 +36,8 @@ const HARD_WORDS: [&str; 4] = ["two words", "", "*", "$HOME"];
 
 /// The program, and the probe that it has started.
 pub struct Program<'stage> {
-    stage: &'stage Stage<'stage>,
+    /// Where it runs.
+    pub stage: &'stage Stage<'stage>,
     /// The program itself, our child.
     pub pid: Pid,
     its_end: OwnedFd,
@@ -54,16 +56,11 @@ pub struct Program<'stage> {
     pub ended: Option<WaitStatus>,
 }
 
-/// What the probe says first.
-pub struct Hello {
-    /// Its getpid().
-    pub pid: String,
-}
-
 impl<'stage> Program<'stage> {
     /// Starts it with these words, the probe as the command, as the stage's user would.
-    pub fn start(stage: &'stage Stage, words: &[String], nth: u32) -> Result<Self, Trouble> {
-        let token = format!("probe-{}-{nth}", stage.host);
+    pub fn start(stage: &'stage Stage, words: &[String]) -> Result<Self, Trouble> {
+        static NTH: AtomicU32 = AtomicU32::new(0);
+        let token = format!("token-{}-{}", stage.host, NTH.fetch_add(1, Ordering::Relaxed));
         let command = [&stage.target.probe, probe::NAME, &token].map(str::to_string);
         let rootfs = stage.rootfs.display().to_string();
         let words = words.iter().map(|word| word.replace(super::target::ROOTFS, &rootfs));
@@ -112,13 +109,9 @@ impl<'stage> Program<'stage> {
         })
     }
 
-    /// The process that stands where the program was started.
-    pub fn host(&self) -> Pid {
-        self.stage.host
-    }
-
     /// Waits until the probe says that it is there, with the words that it was given.
-    pub fn hello(&mut self) -> Result<Hello, Trouble> {
+    /// Gives its getpid().
+    pub fn hello(&mut self) -> Result<String, Trouble> {
         let hello = self.answer(&format!("to run {}", probe::NAME))?;
         let mut parts = hello.split(PART);
         let pid = parts.next().unwrap_or_default().to_string();
@@ -130,7 +123,7 @@ impl<'stage> Program<'stage> {
             let miss = Miss::that(mistake).program("was given", format!("{hard:?}"));
             return Err(miss.inside("argv", format!("{given:?}")).into());
         }
-        Ok(Hello { pid })
+        Ok(pid)
     }
 
     /// Tells the probe a word and waits for its answer.
@@ -149,20 +142,55 @@ impl<'stage> Program<'stage> {
     /// Waits for the next line of the probe's.
     pub fn answer(&mut self, purpose: &str) -> Result<String, Trouble> {
         loop {
-            while let Some((line, rest)) = self.said.split_once('\n') {
-                let answer = line.find(&self.token).map(|at| &line[at + self.token.len() + 1..]);
-                let answer = answer.map(str::to_string);
-                self.said = rest.to_string();
-                if let Some(answer) = answer {
-                    return Ok(answer);
-                }
+            if let Some(answer) = self.next_answer() {
+                return Ok(answer);
             }
-            let is_over = self.streams[0].is_none();
-            if is_over && self.ended.is_some() {
+            if self.streams[0].is_none() && self.ended.is_some() {
                 return Err(self.ended_early(purpose).into());
             }
             self.watch(purpose)?;
         }
+    }
+
+    /// The next line of the probe's, if it is there. What the program prints is passed over.
+    fn next_answer(&mut self) -> Option<String> {
+        while let Some((line, rest)) = self.said.split_once('\n') {
+            let answer = line.split_once(&*self.token).map(|(_, answer)| answer.trim().to_string());
+            self.said = rest.to_string();
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    }
+
+    /// Waits this long for a line of the probe's that begins so: is there one?
+    pub fn until_said(&mut self, time: Duration, start: &str) -> Result<bool, Trouble> {
+        let end = Instant::now() + time;
+        loop {
+            match self.next_answer() {
+                Some(answer) if answer.starts_with(start) => return Ok(true),
+                Some(_) => {}
+                None if Instant::now() > end => return Ok(false),
+                None => self.watch("to pass it on")?,
+            }
+        }
+    }
+
+    /// Waits this long for something that is seen: is it?
+    pub fn until(
+        &mut self,
+        time: Duration,
+        mut is_so: impl FnMut() -> Result<bool, Refusal>,
+    ) -> Result<bool, Trouble> {
+        let end = Instant::now() + time;
+        while !is_so()? {
+            if Instant::now() > end {
+                return Ok(false);
+            }
+            self.watch("to do it")?;
+        }
+        Ok(true)
     }
 
     /// Waits for its end. Gives its exit status as a shell would: 128 + n if signal n killed it.

@@ -25,7 +25,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, sethostname};
+use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, getpid, sethostname};
+use workbook::cgroups::{self, Group};
 use workbook::child::{self, Outside};
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::Options;
@@ -57,6 +58,8 @@ pub struct Stage<'target> {
     pub rootfs: PathBuf,
     /// The probe's file by device and inode: on the host, and in the new root.
     pub probes: Vec<(u64, u64)>,
+    /// Has it a cgroup of its own, below which the program can make one?
+    pub has_cgroup: bool,
     /// The host's mounts, before the program.
     mounts: Vec<String>,
     /// When the step must be done.
@@ -74,6 +77,7 @@ impl Stage<'_> {
 /// Makes a stage, lets the work be done on it, and takes it away: what came of the work.
 pub fn on_a_stage(
     target: &Target,
+    group: Option<&Group>,
     work: impl FnOnce(&Stage) -> Result<(), Trouble>,
 ) -> Result<Result<(), Miss>, Refusal> {
     let is_root = host::has_cap_sys_admin()?;
@@ -81,8 +85,7 @@ pub fn on_a_stage(
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWCGROUP;
+        | CloneFlags::CLONE_NEWNET;
     if !is_root {
         flags |= CloneFlags::CLONE_NEWUSER;
     }
@@ -95,7 +98,7 @@ pub fn on_a_stage(
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     let pid = Errno::result(pid).named(format!("clone({})", call.join("|")))?;
     if pid == 0 {
-        to_checker.live(|to_checker| watch(target, work, to_checker));
+        to_checker.live(|to_checker| watch(target, group, work, to_checker));
     }
     let pid = Pid::from_raw(pid as i32);
     if !is_root {
@@ -125,10 +128,11 @@ pub fn on_a_stage(
 /// The life of the watcher.
 fn watch(
     target: &Target,
+    group: Option<&Group>,
     work: impl FnOnce(&Stage) -> Result<(), Trouble>,
     to_checker: &mut Outside,
 ) -> Result<(), Refusal> {
-    let stage = set_up(target)?;
+    let stage = set_up(target, group)?;
     match work(&stage) {
         Ok(()) => to_checker.tell("passed", 0),
         Err(Trouble::NotHere(refusal)) => return Err(refusal),
@@ -142,7 +146,10 @@ fn watch(
     Ok(())
 }
 
-fn set_up(target: &Target) -> Result<Stage<'_>, Refusal> {
+fn set_up<'target>(
+    target: &'target Target,
+    group: Option<&Group>,
+) -> Result<Stage<'target>, Refusal> {
     sethostname(NAME).named(format!("sethostname({NAME:?})"))?;
     let up = Message::link(RTM_SETLINK, IFF_UP).text(IFLA_IFNAME, "lo").send();
     up.named("send(RTM_SETLINK, \"lo\", IFF_UP)")?;
@@ -156,9 +163,11 @@ fn set_up(target: &Target) -> Result<Stage<'_>, Refusal> {
         fill(&rootfs, &target.probe)?;
         probes.push(identity(&rootfs.join(target.probe.trim_start_matches('/')))?);
     }
+    cgroup_of_its_own(group)?;
     let host = host_process()?;
     let deadline = Instant::now() + DEADLINE;
-    Ok(Stage { target, host, rootfs, probes, mounts: view::mounts(host)?, deadline })
+    let (has_cgroup, mounts) = (group.is_some(), view::mounts(host)?);
+    Ok(Stage { target, host, rootfs, probes, has_cgroup, mounts, deadline })
 }
 
 /// The new root: the probe under the name that it has on the host, with its libraries.
@@ -171,6 +180,29 @@ fn fill(rootfs: &Path, probe: &str) -> Result<(), Refusal> {
     let open = fs::set_permissions(rootfs, Permissions::from_mode(0o755));
     open.named(format!("chmod({rootfs:?}, 0755)"))?;
     guest::root_at(rootfs, probe)
+}
+
+/// On the stage its cgroup is the top of the hierarchy, and mounted where the host's is. What else is
+/// the host's there can be read.
+fn cgroup_of_its_own(group: Option<&Group>) -> Result<(), Refusal> {
+    let mut own = None;
+    if let Some(group) = group {
+        group.join().named("write(\"cgroup.procs\", \"0\")")?;
+        let ours = cgroups::of("self", "pids").ok_or(Errno::ENOENT);
+        let (folder, top) = ours.named("/proc/self/cgroup: pids")?;
+        let bound = mount(Some(&folder), &top, NULL, MsFlags::MS_BIND, NULL);
+        bound.named(format!("mount({folder:?}, {top:?}, NULL, MS_BIND, NULL)"))?;
+        own = Some(top);
+    }
+    let is_cgroup = |line: &&String| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
+    let mounts = view::mounts(getpid())?;
+    let points = mounts.iter().filter(is_cgroup).map(|line| Path::new(view::mount_point(line)));
+    for point in points.filter(|point| own.as_deref() != Some(*point)) {
+        let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        // In a user namespace the other flags are locked: EPERM. There nobody could write anyway.
+        let _ = mount(NULL, point, NULL, read_only, NULL);
+    }
+    unshare(CloneFlags::CLONE_NEWCGROUP).named("unshare(CLONE_NEWCGROUP)")
 }
 
 /// The process that stands in the stage's own mounts, which are shared. It does nothing, until it is
