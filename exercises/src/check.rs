@@ -5,47 +5,151 @@
 //! - [`program`]: the program while it runs there
 //! - [`probe`]: the command that it is given to run
 //! - [`view`]: what is seen of a process
-//! - [`target`]: the words that start it
+//! - [`target`]: what is checked, built if it is the reader's own
 //! - [`finding`]: what came of a step
+//! - [`report`]: how that is told
+//! - [`words`]: what the book says of a step
+//! - [`kept`]: what is remembered from one time to the next
+//! - [`watch`]: again, whenever a file is saved
 
 pub mod finding;
+pub mod kept;
 pub mod probe;
 pub mod program;
+pub mod report;
 pub mod stage;
 pub mod steps;
 pub mod target;
 pub mod view;
+pub mod watch;
+pub mod words;
 
-use clap::{Arg, ArgMatches, Command};
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use workbook::cgroups::Group;
 use workbook::host::Refusal;
-use workbook::lesson::{FAILS, HOLDS};
+use workbook::lesson::{FAILS, HOLDS, REFUSED};
 
-use steps::STEPS;
-use target::Target;
+use finding::{Came, Outcome};
+use report::Report;
+use steps::{STEPS, Step};
+use target::{NotReady, Target};
+
+/// What all processes on the stage together may not exceed, where we can have a cgroup.
+const PIDS: &str = "1000";
 
 /// Its arguments.
 pub fn command() -> Command {
+    let flag = |name, help| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
+    let step = |name, help| {
+        let step = Arg::new(name).long(name).value_name("STEP").help(help);
+        step.value_parser(|word: &str| Step::find(word).ok_or("no step has this number or name"))
+    };
+    let dir = Arg::new("dir").long("dir").value_name("DIR").value_parser(value_parser!(PathBuf));
+    let enter = Arg::new("enter").long("enter").value_name("WORDS").requires("command");
+    let command = Arg::new("command").value_name("COMMAND").num_args(1..).last(true);
     Command::new("check")
         .about("Take your program through the steps, to the first that is not reached")
-        .arg(Arg::new("enter").long("enter"))
-        .arg(Arg::new("command").num_args(1..).last(true))
+        .after_help(after_help())
+        .arg(dir.help("Your package [default: my-container]").conflicts_with("command"))
+        .arg(step("step", "Check this step alone, by its number or name"))
+        .arg(flag("hint", "Give the next hint for the step that is not reached"))
+        .arg(step("solution", "Print the worked program of this step"))
+        .arg(flag("watch", "Check again whenever a file is saved").conflicts_with("command"))
+        .arg(flag("json", "Print it as one line of JSON").conflicts_with_all(["watch", "hint"]))
+        .arg(enter.help("How COMMAND enters: {pid} is a process of the container"))
+        .arg(
+            command.value_parser(NonEmptyStringValueParser::new()).help(
+                "Any program: the command to run is put behind; {rootfs} is a folder for its /",
+            ),
+        )
+}
+
+fn after_help() -> String {
+    let names: Vec<_> =
+        STEPS.iter().map(|step| format!("{} {}", step.number(), step.name)).collect();
+    let (first, second) = names.split_at(7);
+    format!(
+        "Steps: {},\n       {}\nPage: book/src/your-turn.md\nExit codes: 0 passed, 1 not yet, 2 wrong \
+         usage, 69 this host cannot check it",
+        first.join(", "),
+        second.join(", ")
+    )
 }
 
 /// Gives the exit code.
 pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
-    let words: Vec<String> = arguments.get_many("command").into_iter().flatten().cloned().collect();
-    let target = Target::of_words(words, arguments.get_one("enter"))?;
-    let group = Group::make("workbook-check", &["pids"]);
-    for (nth, step) in STEPS.iter().enumerate() {
-        match stage::on_a_stage(&target, group.as_ref().ok(), step.check) {
-            Ok(Ok(())) => println!("{:>2} {:<9} passed", nth + 1, step.name),
-            Err(refusal) => println!("{:>2} {:<9} not here {refusal}", nth + 1, step.name),
-            Ok(Err(miss)) => {
-                println!("{:>2} {:<9} not yet {miss:#?}", nth + 1, step.name);
-                return Ok(FAILS);
-            }
+    if let Some(step) = arguments.get_one::<&Step>("solution") {
+        return words::solution(step);
+    }
+    if !arguments.get_flag("watch") {
+        return once(arguments);
+    }
+    let folder = Target::folder(arguments.get_one("dir"));
+    let mut changes = watch::Changes::of(&folder)?;
+    loop {
+        report::again()?;
+        once(arguments)?;
+        changes.wait()?;
+    }
+}
+
+fn once(arguments: &ArgMatches) -> Result<u8, Refusal> {
+    let words: Option<Vec<String>> = arguments.get_many("command").map(|w| w.cloned().collect());
+    let target = match words {
+        Some(words) => Target::of_words(words, arguments.get_one("enter"))?,
+        None => match Target::own(&Target::folder(arguments.get_one("dir")))? {
+            Ok(target) => target,
+            Err(NotReady { why, code }) => return report::not_ready(&why, code),
+        },
+    };
+    let mut report = Report::new(&target, arguments.get_flag("json"))?;
+    let only = arguments.get_one::<&Step>("step").map(|step| step.name);
+    let came = check(&target, only, |came| report.tell(came))?;
+    if target.is_own {
+        kept::passed(&came);
+    }
+    report.end(&came, arguments.get_flag("hint"))?;
+    Ok(code(&came))
+}
+
+/// Takes it through all steps, to the first that is not reached; or through this one only.
+fn check(
+    target: &Target,
+    only: Option<&str>,
+    mut tell: impl FnMut(&Came) -> Result<(), Refusal>,
+) -> Result<Vec<Came>, Refusal> {
+    let group = Group::make("workbook-check", &["pids"]).ok(); // else the step limits says why not
+    if let Some(group) = &group {
+        let _ = group.write("pids.max", PIDS); // the watcher counts, too
+    }
+    let mut all = Vec::new();
+    for step in STEPS.iter().filter(|step| only.is_none_or(|only| step.name == only)) {
+        let outcome = match stage::on_a_stage(target, group.as_ref(), step.check) {
+            Ok(Ok(())) => Outcome::Passed,
+            Ok(Err(miss)) => Outcome::NotYet(miss),
+            Err(refusal) => Outcome::NotHere(refusal),
+        };
+        let is_end = matches!(outcome, Outcome::NotYet(_));
+        let came = Came { step, outcome };
+        tell(&came)?;
+        all.push(came);
+        if is_end {
+            break;
         }
     }
-    Ok(HOLDS)
+    Ok(all)
+}
+
+fn code(came: &[Came]) -> u8 {
+    let is = |what: fn(&Outcome) -> bool| came.iter().any(|came| what(&came.outcome));
+    if is(|outcome| matches!(outcome, Outcome::NotYet(_))) {
+        FAILS
+    } else if is(|outcome| matches!(outcome, Outcome::Passed)) {
+        HOLDS
+    } else {
+        REFUSED
+    }
 }

@@ -5,7 +5,27 @@ use std::fmt::Display;
 use nix::errno::Errno;
 use workbook::host::Refusal;
 
-/// Why a step is not passed.
+use super::steps::Step;
+
+/// What came of a step.
+pub struct Came {
+    /// Which.
+    pub step: &'static Step,
+    /// And what.
+    pub outcome: Outcome,
+}
+
+/// Is it reached?
+pub enum Outcome {
+    /// Yes.
+    Passed,
+    /// No, and why.
+    NotYet(Miss),
+    /// This host cannot check it.
+    NotHere(Refusal),
+}
+
+/// Why a step is not passed, while it is checked.
 #[derive(Debug)]
 pub enum Trouble {
     /// The program does not do it yet.

@@ -2,13 +2,19 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
+use serde_json::Value;
+use workbook::contents;
 use workbook::host::{Named as _, Refusal};
+use workbook::lesson::FAILS;
 
 /// Stands in a word for the folder that shall become `/`.
 pub const ROOTFS: &str = "{rootfs}";
 /// Stands in a word for the process whose container is entered.
 pub const PID: &str = "{pid}";
+/// The exit code of wrong usage.
+const USAGE: u8 = 2;
 
 /// A program, as the checker starts it.
 pub struct Target {
@@ -18,7 +24,7 @@ pub struct Target {
     pub words: Vec<String>,
     /// The same when it shall have a root of its own.
     pub with_rootfs: Vec<String>,
-    /// The same when it shall enter a container, if it can.
+    /// The words before a command that enters a container; none if it cannot.
     pub enter: Vec<String>,
     /// The probe's file, which has the same name in the new root.
     pub probe: String,
@@ -26,6 +32,14 @@ pub struct Target {
     pub folder: PathBuf,
     /// Is it the reader's own, which keeps to the contract?
     pub is_own: bool,
+}
+
+/// There is nothing to check yet.
+pub struct NotReady {
+    /// What to tell the reader.
+    pub why: String,
+    /// The exit code.
+    pub code: u8,
 }
 
 impl Target {
@@ -43,22 +57,44 @@ impl Target {
         })
     }
 
-    /// The reader's own program, in a folder of this name.
-    pub fn own(name: &str, program: &Path, folder: &Path) -> Result<Self, Refusal> {
+    /// The folder of the reader's own package.
+    pub fn folder(given: Option<&PathBuf>) -> PathBuf {
+        given.cloned().unwrap_or_else(|| contents::root().join("my-container"))
+    }
+
+    /// The reader's own program: `run` in this folder, or what cargo builds there.
+    pub fn own(folder: &Path) -> Result<Result<Self, NotReady>, Refusal> {
+        let not = |why: &str, code| {
+            let why = format!("{}: {why}", folder.display());
+            Ok(Err(NotReady { why, code }))
+        };
+        let Ok(folder) = folder.canonicalize() else {
+            return not("there is no such folder. `cargo run -- start` makes one", USAGE);
+        };
+        let program = match folder.join("run") {
+            run if run.is_file() => run,
+            _ if !folder.join("Cargo.toml").is_file() => {
+                return not("has neither a Cargo.toml nor a file `run`", USAGE);
+            }
+            _ => match built(&folder)? {
+                Some(program) => program,
+                None => return not("does not build yet", FAILS),
+            },
+        };
         let program = program.display().to_string();
         let with = |more: &[&str]| {
-            let more = more.iter().map(|word| word.to_string());
-            [program.clone()].into_iter().chain(more).collect::<Vec<_>>()
+            [&[&*program], more].concat().into_iter().map(str::to_string).collect::<Vec<_>>()
         };
-        Ok(Self {
-            name: name.to_string(),
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Ok(Self {
+            name,
             words: with(&[]),
             with_rootfs: with(&["--rootfs", ROOTFS]),
             enter: with(&["--enter", PID]),
             probe: probe()?,
-            folder: folder.to_path_buf(),
+            folder,
             is_own: true,
-        })
+        }))
     }
 
     /// Is there a word for the new root?
@@ -71,4 +107,19 @@ impl Target {
 fn probe() -> Result<String, Refusal> {
     let probe = env::current_exe().named("readlink(\"/proc/self/exe\")")?;
     Ok(probe.display().to_string())
+}
+
+/// Has cargo build a package, and say where the program is. What rustc says goes to the reader.
+fn built(folder: &Path) -> Result<Option<PathBuf>, Refusal> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
+    cargo.arg("--manifest-path").arg(folder.join("Cargo.toml"));
+    let built = cargo.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let built = built.named("execve(\"cargo\")")?;
+    let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+    let program = messages.lines().rev().find_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message.get("executable")?.as_str().map(PathBuf::from)
+    });
+    Ok(program.filter(|_| built.status.success()))
 }

@@ -1,0 +1,127 @@
+//! What the book says of a step: `book/src/your-turn.md` has the texts and the hints.
+
+use std::fs;
+use std::io::{Write as _, stdout};
+
+use workbook::contents;
+use workbook::host::{Named as _, Refusal};
+use workbook::lesson::{FAILS, HOLDS};
+
+use super::kept;
+use super::report::not_ready;
+use super::steps::Step;
+
+/// The page with all steps, from the workbook's folder.
+pub const PAGE: &str = "book/src/your-turn.md";
+
+/// A section of that page.
+#[derive(Debug, Default, PartialEq)]
+pub struct Words {
+    /// Its heading, without the number and the name.
+    pub title: String,
+    /// What is wanted: its first paragraph.
+    pub wanted: String,
+    /// From a nudge to the lesson.
+    pub hints: Vec<String>,
+}
+
+impl Words {
+    /// Those of this step; empty where there is no page.
+    pub fn of(step: &Step) -> Self {
+        let page = fs::read_to_string(contents::root().join(PAGE)).unwrap_or_default();
+        Self::in_page(&page, step.name).unwrap_or_default()
+    }
+
+    fn in_page(page: &str, name: &str) -> Option<Self> {
+        let (_, section) = page.split_once(&format!("<!-- ANCHOR: {name} -->"))?;
+        let (section, _) = section.split_once(&format!("<!-- ANCHOR_END: {name} -->"))?;
+        let (text, hints) = section.split_once("<details>").unwrap_or((section, ""));
+        let heading = text.lines().find_map(|line| line.strip_prefix("## "));
+        let paragraphs = text.split("\n\n").map(str::trim);
+        let wanted = paragraphs.filter(|text| !text.is_empty()).find(|text| !text.starts_with('#'));
+        Some(Self {
+            title: heading?.split_once(": ").map_or("", |(_, title)| title).to_string(),
+            wanted: plain(wanted.unwrap_or_default()),
+            hints: items(hints),
+        })
+    }
+}
+
+/// Prints the worked program of a step: after it is passed, or when it is asked for twice. Gives the
+/// exit code.
+pub fn solution(step: &Step) -> Result<u8, Refusal> {
+    if !kept::is_passed(step.name) && kept::ask("solution", step.name) < 2 {
+        let why = format!("step {} is not passed yet: ask again to see it all the same", step.name);
+        return not_ready(&why, FAILS);
+    }
+    let file = contents::root().join("exercises/solutions/my-container.rs");
+    let source = fs::read_to_string(&file).named(format!("open({file:?})"))?;
+    stdout().write_all(source.as_bytes()).named("write(1)")?;
+    Ok(HOLDS)
+}
+
+/// The items of a Markdown list. A line that is not the start of one goes on with the one before.
+fn items(list: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for line in list.lines().filter(|line| !line.trim_start().starts_with('<')) {
+        match (line.strip_prefix("- "), items.last_mut()) {
+            (Some(start), _) => items.push(start.to_string()),
+            (None, Some(item)) => *item += &format!(" {}", line.trim()),
+            (None, None) => {}
+        }
+    }
+    items.iter().map(|item| plain(item)).collect()
+}
+
+/// Markdown as a terminal shows it: on one line, with links as their texts, without emphasis.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("](") {
+        let (text, link) = (before.rsplit_once('['), after.split_once(')'));
+        let (Some((before, text)), Some((_, after))) = (text, link) else { break };
+        plain += before;
+        plain += text;
+        rest = after;
+    }
+    plain += rest;
+    plain.replace(['*', '`'], "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Words;
+
+    const PAGE: &str = "\
+# Your turn
+
+<!-- ANCHOR: pid -->
+## 3 pid: PID 1 inside
+
+The command is in a *new* [PID namespace](glossary.md#pid),
+and `getpid()` gives 1.
+
+How you see it: more.
+
+<details>
+<summary>Hints</summary>
+
+- Who is born first?
+- `clone(2)`, with
+  CLONE_NEWPID.
+- [pid-demo](pid-demo.md) does it.
+
+</details>
+<!-- ANCHOR_END: pid -->
+";
+
+    #[test]
+    fn a_section_gives_its_title_what_it_wants_and_its_hints() {
+        let words = Words::in_page(PAGE, "pid").expect("a section");
+        assert_eq!(words.title, "PID 1 inside");
+        assert_eq!(words.wanted, "The command is in a new PID namespace, and getpid() gives 1.");
+        let hints = ["Who is born first?", "clone(2), with CLONE_NEWPID.", "pid-demo does it."];
+        assert_eq!(words.hints, hints);
+        assert_eq!(Words::in_page(PAGE, "net"), None);
+    }
+}
