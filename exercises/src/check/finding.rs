@@ -87,6 +87,11 @@ impl Miss {
         self.saw("program", what, value)
     }
 
+    /// Has it seen this?
+    pub fn tells(&self, value: &str) -> bool {
+        self.seen.iter().any(|seen| seen.value == value)
+    }
+
     fn saw(mut self, who: &str, what: impl Display, value: impl Display) -> Self {
         let (what, value) = (one_line(&what.to_string()), one_line(&value.to_string()));
         self.seen.push(Seen { who: who.to_string(), what, value });

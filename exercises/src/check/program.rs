@@ -14,6 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, setsid};
@@ -78,7 +79,10 @@ impl<'stage> Program<'stage> {
         let folder = stage.target.folder.clone();
         let mut run = Command::new(&words[0]);
         run.args(&words[1..]).stdin(its_input).stdout(out).stderr(err);
+        let most = threads_of_the_host().saturating_add(MOST_PROCESSES as u64 * 2);
         let as_from_a_shell = move || {
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
+            setrlimit(Resource::RLIMIT_NPROC, soft.min(most), hard.min(most))?;
             setns(&mounts, CloneFlags::CLONE_NEWNS)?; // this leads to its root, too
             chdir(&folder)?;
             setsid()?; // the reader's terminal is not its
@@ -303,6 +307,14 @@ impl<'stage> Program<'stage> {
             None => miss,
         }
     }
+}
+
+/// All threads that there are: the fourth field of proc_loadavg(5). A limit on processes is on those of
+/// the user, who may have others than these.
+fn threads_of_the_host() -> u64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let threads = text.split([' ', '/']).nth(4);
+    threads.and_then(|threads| threads.parse().ok()).unwrap_or(libc::RLIM_INFINITY)
 }
 
 /// linux/close_range.h

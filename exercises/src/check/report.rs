@@ -33,8 +33,11 @@ impl Report {
     pub fn new(target: &Target, is_json: bool) -> Result<Self, Refusal> {
         let (name, is_own) = (target.name.clone(), target.is_own);
         let mut report = Self { out: anstream::stdout(), name, is_own, is_json };
-        let gap = COLUMNS.saturating_sub(report.name.len() + PAGE.len()).max(2);
-        report.line(format!("{}{:gap$}{QUIET}{PAGE}{QUIET:#}\n", report.name, ""))?;
+        let page = COLUMNS.saturating_sub(report.name.chars().count());
+        match page > PAGE.len() {
+            true => report.line(format!("{}{QUIET}{PAGE:>page$}{QUIET:#}\n", report.name))?,
+            false => report.line(format!("{}\n", report.name))?, // as long as it was typed
+        }
         Ok(report)
     }
 
@@ -47,7 +50,8 @@ impl Report {
         };
         let (number, name, title) =
             (came.step.number(), came.step.name, Words::of(came.step).title);
-        self.line(format!("{number:>2}  {name:<9} {style}{verdict:<8}{style:#}  {title}"))
+        let gap = if title.is_empty() { 0 } else { 10 - verdict.len() };
+        self.line(format!("{number:>2}  {name:<8}  {style}{verdict}{style:#}{:gap$}{title}", ""))
     }
 
     /// What follows the lines: what was seen of the step that is not reached, why steps cannot be

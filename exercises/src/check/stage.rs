@@ -25,7 +25,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, getpid, sethostname};
+use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, gethostname, getpid, sethostname};
 use workbook::cgroups::{self, Group};
 use workbook::child::{self, Outside};
 use workbook::host::{self, Named as _, Refusal};
@@ -71,6 +71,22 @@ impl Stage<'_> {
     pub fn leaked(&self) -> Result<Vec<String>, Refusal> {
         let mounts = view::mounts(self.host)?;
         Ok(mounts.into_iter().filter(|line| !self.mounts.contains(line)).collect())
+    }
+
+    /// What the program has done to the host besides, if the miss does not tell it already.
+    fn with_traces(&self, mut miss: Miss) -> Miss {
+        let name = gethostname().unwrap_or_default();
+        let name = name.to_string_lossy();
+        if name != NAME && !miss.tells(&name) {
+            miss = miss.outside("hostname, undone with the host", name);
+        }
+        for line in self.leaked().unwrap_or_default() {
+            let place = view::mount_point(&line);
+            if !miss.tells(place) {
+                miss = miss.outside("mounted on the host, undone with it", place);
+            }
+        }
+        miss
     }
 }
 
@@ -136,7 +152,8 @@ fn watch(
     match work(&stage) {
         Ok(()) => to_checker.tell("passed", 0),
         Err(Trouble::NotHere(refusal)) => return Err(refusal),
-        Err(Trouble::NotYet(Miss { seen, mistake })) => {
+        Err(Trouble::NotYet(miss)) => {
+            let Miss { seen, mistake } = stage.with_traces(miss);
             for Seen { who, what, value } in seen {
                 to_checker.tell(format!("{who} {what}"), format!("={value}"));
             }

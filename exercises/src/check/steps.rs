@@ -94,8 +94,8 @@ impl<'stage> Container<'stage> {
             Some(probe) => Ok(Self { program, probe }),
             None => {
                 let miss = Miss::that(
-                    "Something answered, and the host knows no such process: the command was not \
-                     run, or another file than the one that was given.",
+                    "The command answered, and had ended before it was told to: it has to have your \
+                     program's standard input. Or it was not run at all, but something else was.",
                 );
                 Err(program.with_last_words(miss).into())
             }
