@@ -88,8 +88,9 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
         return once(arguments);
     }
     let folder = Target::folder(arguments.get_one("dir"));
-    let mut changes = watch::Changes::of(&folder)?;
+    let changes = watch::Changes::of(&folder)?;
     loop {
+        changes.begin()?; // what is saved while it is checked counts, too
         report::again()?;
         once(arguments)?;
         changes.wait()?;

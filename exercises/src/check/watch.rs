@@ -25,10 +25,14 @@ impl Changes {
         Ok(Self { folder: folder.to_path_buf(), events })
     }
 
+    /// From here on changes are kept for [`Changes::wait`], also those in new folders: a second watch
+    /// of the same folder is none.
+    pub fn begin(&self) -> Result<(), Refusal> {
+        self.add(&self.folder)
+    }
+
     /// Waits for a change, and until there are no more of them.
-    pub fn wait(&mut self) -> Result<(), Refusal> {
-        // Each time, for there may be new folders: a second watch of the same is none.
-        self.add(&self.folder)?;
+    pub fn wait(&self) -> Result<(), Refusal> {
         self.poll(PollTimeout::NONE)?;
         while self.poll(PollTimeout::from(SETTLED))? {}
         Ok(())
