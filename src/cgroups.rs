@@ -271,9 +271,9 @@ impl Place {
         }
         let end = Instant::now() + DEADLINE;
         let removed = loop {
-            // Who was killed is a member until it is gone: EBUSY.
+            // Who was killed is a member until it is gone: EBUSY. So it is with cgroups below.
             match fs::remove_dir(&self.folder).map_err(errno) {
-                Err(Errno::EBUSY) if Instant::now() < end => self.kill_members(),
+                Err(Errno::EBUSY) if Instant::now() < end => empty(&self.folder),
                 Err(Errno::ENOENT) => break Ok(()), // we had not come so far
                 removed => break removed,
             }
@@ -290,21 +290,31 @@ impl Place {
         }
         removed
     }
+}
 
-    fn kill_members(&self) {
-        for pid in members(&self.folder) {
-            // SAFETY: takes two integers and makes a file descriptor.
-            let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-            // Between the two lists the number may have become another's.
-            if pidfd >= 0 && members(&self.folder).contains(&pid) {
-                let (call, signal) = (libc::SYS_pidfd_send_signal, libc::SIGKILL);
-                // SAFETY: the fd is open; without a siginfo_t the kernel makes the one of kill(2).
-                unsafe { libc::syscall(call, pidfd, signal, ptr::null::<u8>(), 0) };
-            }
-            if pidfd >= 0 {
-                // SAFETY: made above, and nobody else has it.
-                unsafe { libc::close(pidfd as i32) };
-            }
+/// Ends whoever is in a cgroup, or in those that its members have made below it, and removes these.
+fn empty(folder: &Path) {
+    kill_members(folder);
+    let below = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for child in below.filter(|path| path.is_dir()) {
+        empty(&child);
+        let _ = fs::remove_dir(child); // or somebody is still in it
+    }
+}
+
+fn kill_members(folder: &Path) {
+    for pid in members(folder) {
+        // SAFETY: takes two integers and makes a file descriptor.
+        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+        // Between the two lists the number may have become another's.
+        if pidfd >= 0 && members(folder).contains(&pid) {
+            let (call, signal) = (libc::SYS_pidfd_send_signal, libc::SIGKILL);
+            // SAFETY: the fd is open; without a siginfo_t the kernel makes the one of kill(2).
+            unsafe { libc::syscall(call, pidfd, signal, ptr::null::<u8>(), 0) };
+        }
+        if pidfd >= 0 {
+            // SAFETY: made above, and nobody else has it.
+            unsafe { libc::close(pidfd as i32) };
         }
     }
 }

@@ -19,7 +19,7 @@ use host::{Host, User};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::{Pid, geteuid, mkfifo};
 use serde_json::Value;
 
 /// Both kinds of user.
@@ -177,7 +177,11 @@ fn who_leaves_the_command_behind_is_told() {
 
 #[test]
 fn who_kills_the_command_is_told() {
-    assert_told("run", "exec 3<&0; \"$@\" <&3 & kill -KILL $!; wait; exit 0", "ended, exit status 0");
+    assert_told(
+        "run",
+        "exec 3<&0; \"$@\" <&3 & kill -KILL $!; wait; exit 0",
+        "ended, exit status 0",
+    );
 }
 
 #[test]
@@ -216,6 +220,20 @@ fn what_reaches_the_host_is_told_and_undone() {
     assert_eq!(check(User::Root, "mounts", "unshare --mount \"$@\"; exit $?").0, 0);
     let (code, said) = check(User::Ordinary, "hostname", "hostname evil; \"$@\"; exit $?");
     assert!(code == 1 && said.contains("CLONE_NEWUTS is missing"), "{said}");
+}
+
+/// Where root may make cgroups it is the program's own to make one, below that of the stage.
+#[test]
+fn a_cgroup_that_is_left_goes_with_the_stage() {
+    let _others_wait = turn();
+    let Some(_may) = host::Cgroup::of(20).filter(|_| geteuid().is_root()) else { return };
+    let line = "for pids in /sys/fs/cgroup/pids /sys/fs/cgroup; do [ -f $pids/cgroup.procs ] && break; done
+        mkdir -p $pids/box/below; echo +pids > $pids/cgroup.subtree_control
+        echo 20 > $pids/box/pids.max; echo $$ > $pids/box/cgroup.procs; exec \"$@\"";
+    let (code, said) = check(User::Root, "limits", line);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = check(User::Root, "limits", "exec \"$@\"");
+    assert!(code == 1 && said.contains("pids.max = none"), "{said}");
 }
 
 #[test]
