@@ -354,6 +354,23 @@ pub(crate) const ROWS: &[Row] = &[
         cure: "run it again on an idle host, or with another kernel in GUEST_KERNEL",
         means: NOTHING,
     },
+    // The checker.
+    Row {
+        call: "geteuid() > 0",
+        errno: None,
+        evidence: || true,
+        cause: "you are root, and root is root inside without a user namespace, too",
+        cure: "check it as an ordinary user",
+        means: NOTHING,
+    },
+    Row {
+        call: "mkdir(\"workbook",
+        errno: None,
+        evidence: || true,
+        cause: "the cgroup that you are in has not been handed over to you",
+        cure: "in a shell of: systemd-run --user --scope -p Delegate=yes bash",
+        means: NOTHING,
+    },
     // CRIU.
     Row {
         call: "CapEff",

@@ -81,13 +81,13 @@ fn after_help() -> String {
 
 /// Gives the exit code.
 pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
+    let folder = Target::folder(arguments.get_one("dir"));
     if let Some(step) = arguments.get_one::<&Step>("solution") {
-        return words::solution(step);
+        return words::solution(step, &folder);
     }
     if !arguments.get_flag("watch") {
         return once(arguments);
     }
-    let folder = Target::folder(arguments.get_one("dir"));
     let changes = watch::Changes::of(&folder)?;
     loop {
         changes.begin()?; // what is saved while it is checked counts, too

@@ -10,11 +10,9 @@ use super::finding::{Came, Outcome};
 
 /// These steps are passed, from now on.
 pub fn passed(all: &[Came]) {
-    for came in all.iter().filter(|came| matches!(came.outcome, Outcome::Passed)) {
-        if !is_passed(came.step.name) {
-            note("passed", came.step.name);
-        }
-    }
+    let passed = all.iter().filter(|came| matches!(came.outcome, Outcome::Passed));
+    let new = passed.map(|came| came.step.name).filter(|name| !is_passed(name));
+    note(&new.map(|name| format!("passed {name}\n")).collect::<String>());
 }
 
 /// Has the reader's program passed it once?
@@ -24,7 +22,7 @@ pub fn is_passed(step: &str) -> bool {
 
 /// The reader asks for something about a step. Gives how often, this time included.
 pub fn ask(what: &str, step: &str) -> usize {
-    note(what, step);
+    note(&format!("{what} {step}\n"));
     times(what, step).max(1)
 }
 
@@ -33,14 +31,13 @@ fn times(what: &str, step: &str) -> usize {
     lines.lines().filter(|line| *line == format!("{what} {step}")).count()
 }
 
-/// A line at the end of the file, in one write(2): two runs at once do not mix.
-fn note(what: &str, step: &str) {
-    let Some(file) = file() else { return };
+/// Lines at the end of the file, in one write(2): two runs at once do not mix.
+fn note(lines: &str) {
+    let Some(file) = file().filter(|_| !lines.is_empty()) else { return };
     let folder = file.parent().map_or(Ok(()), fs::create_dir_all);
     let open = || File::options().append(true).create(true).open(&file);
-    let kept = folder.and_then(|()| open()?.write_all(format!("{what} {step}\n").as_bytes()));
-    if let Err(error) = kept {
-        // Nobody's check shall fail for this.
+    if let Err(error) = folder.and_then(|()| open()?.write_all(lines.as_bytes())) {
+        // Nobody's check shall fail for this. Where that cannot be written there is nobody to tell.
         let _ = writeln!(io::stderr(), "progress was not kept: {}: {error}", file.display());
     }
 }

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io::{Write as _, stdout};
+use std::path::Path;
 
 use workbook::contents;
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS};
+
+use crate::solutions;
 
 use super::kept;
 use super::report::not_ready;
@@ -47,16 +50,21 @@ impl Words {
     }
 }
 
-/// Prints the worked program of a step: after it is passed, or when it is asked for twice. Gives the
-/// exit code.
-pub fn solution(step: &Step) -> Result<u8, Refusal> {
+/// Prints the worked program of a step, in the language of the program in this folder: after the step
+/// is passed, or when it is asked for twice. Gives the exit code.
+pub fn solution(step: &Step, folder: &Path) -> Result<u8, Refusal> {
     if !kept::is_passed(step.name) && kept::ask("solution", step.name) < 2 {
         let why = format!("step {} is not passed yet: ask again to see it all the same", step.name);
         return not_ready(&why, FAILS);
     }
-    let file = contents::root().join("exercises/solutions/my-container.rs");
-    let source = fs::read_to_string(&file).named(format!("open({file:?})"))?;
-    stdout().write_all(source.as_bytes()).named("write(1)")?;
+    let script = fs::read_to_string(folder.join("run")).unwrap_or_default();
+    let language = match script.lines().next().unwrap_or_default() {
+        line if line.contains("python") => "python",
+        line if line.ends_with("sh") => "shell",
+        _ => "rust",
+    };
+    let program = solutions::cut(language, step.number());
+    stdout().write_all(program.as_bytes()).named("write(1)")?;
     Ok(HOLDS)
 }
 
