@@ -2,7 +2,9 @@
 //!
 //! - [`steps`]: what it has to do, and how the kernel is asked
 //! - [`stage`]: a disposable host, for one step
+//! - [`watcher`]: who makes it, and who watches there
 //! - [`program`]: the program while it runs there
+//! - [`launch`]: how it is started
 //! - [`probe`]: the command that it is given to run
 //! - [`view`]: what is seen of a process
 //! - [`target`]: what is checked, built if it is the reader's own
@@ -14,6 +16,7 @@
 
 pub mod finding;
 pub mod kept;
+pub mod launch;
 pub mod probe;
 pub mod program;
 pub mod report;
@@ -22,6 +25,7 @@ pub mod steps;
 pub mod target;
 pub mod view;
 pub mod watch;
+pub mod watcher;
 pub mod words;
 
 use std::path::PathBuf;
@@ -128,7 +132,7 @@ fn check(
     }
     let mut all = Vec::new();
     for step in STEPS.iter().filter(|step| only.is_none_or(|only| step.name == only)) {
-        let outcome = match stage::on_a_stage(target, group.as_ref(), step.check) {
+        let outcome = match watcher::on_a_stage(target, group.as_ref(), step.check) {
             Ok(Ok(())) => Outcome::Passed,
             Ok(Err(miss)) => Outcome::NotYet(miss),
             Err(refusal) => Outcome::NotHere(refusal),

@@ -172,7 +172,6 @@ fn who_cannot_be_started_is_told() {
 #[test]
 fn who_leaves_the_command_behind_is_told() {
     assert_told("run", "exec 3<&0; setsid \"$@\" <&3 & exit 0", "exit status");
-    assert_told("run", "exec 3<&0; (\"$@\" <&3 &); sleep 100", "It had 10 seconds");
 }
 
 #[test]

@@ -1,33 +1,27 @@
 //! The program under test while it runs on the stage. It may do anything: nothing here waits for it
 //! longer than until the deadline, or reads more than so much of it.
 
-use std::fs;
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _, pipe};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, chdir, setsid};
+use nix::unistd::Pid;
 use workbook::host::{Named as _, Refusal};
+use workbook::proc;
 
 use super::finding::{Miss, Trouble};
+use super::launch::{Launched, launch};
 use super::probe::{self, PART};
 use super::stage::{DEADLINE, Stage};
+use super::target::ROOTFS;
 
 /// What it may print in all, on both streams.
 const MOST_BYTES: usize = 1 << 20;
 /// How many processes may be on the stage.
-const MOST_PROCESSES: usize = 400;
+pub const MOST_PROCESSES: usize = 400;
 /// Between two looks at what tells nobody that it has changed, in ms.
 const A_WHILE: u16 = 20;
 /// So much of its last words is kept.
@@ -39,13 +33,7 @@ const HARD_WORDS: [&str; 4] = ["two words", "", "*", "$HOME"];
 pub struct Program<'stage> {
     /// Where it runs.
     pub stage: &'stage Stage<'stage>,
-    /// The program itself, our child.
-    pub pid: Pid,
-    its_end: OwnedFd,
-    input: Option<PipeWriter>,
-    /// Our copy of the end that it reads: without it we would get SIGPIPE.
-    _its_input: PipeReader,
-    streams: [Option<PipeReader>; 2],
+    its: Launched,
     /// What it has printed and nobody has looked at yet.
     said: String,
     /// The last of what it has printed on standard error.
@@ -58,59 +46,28 @@ pub struct Program<'stage> {
 }
 
 impl<'stage> Program<'stage> {
-    /// Starts it with these words, the probe as the command, as the stage's user would.
+    /// Starts it with these words, and the probe as the command.
     pub fn start(stage: &'stage Stage, words: &[String]) -> Result<Self, Trouble> {
         static NTH: AtomicU32 = AtomicU32::new(0);
-        let token = format!("token-{}-{}", stage.host, NTH.fetch_add(1, Ordering::Relaxed));
+        let token = format!("token-{}", NTH.fetch_add(1, Ordering::Relaxed));
         let command = [&stage.target.probe, probe::NAME, &token].map(str::to_string);
         let rootfs = stage.rootfs.display().to_string();
-        let words = words.iter().map(|word| word.replace(super::target::ROOTFS, &rootfs));
+        let words = words.iter().map(|word| word.replace(ROOTFS, &rootfs));
         let words = words.chain(command).chain(HARD_WORDS.map(str::to_string));
-        let words: Vec<_> = words.collect();
-
-        let pipes = || pipe().named("pipe2(O_CLOEXEC)");
-        let ((its_input, input), (output, out), (errors, err)) = (pipes()?, pipes()?, pipes()?);
-        for fd in [output.as_fd(), errors.as_fd()] {
-            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).named("fcntl(F_SETFL, O_NONBLOCK)")?;
-        }
-        let also_its_input = its_input.try_clone().named("fcntl(F_DUPFD_CLOEXEC)")?;
-        let mounts = format!("/proc/{}/ns/mnt", stage.host);
-        let mounts = fs::File::open(&mounts).named(format!("open({mounts:?})"))?;
-        let folder = stage.target.folder.clone();
-        let mut run = Command::new(&words[0]);
-        run.args(&words[1..]).stdin(its_input).stdout(out).stderr(err);
-        let most = threads_of_the_host().saturating_add(MOST_PROCESSES as u64 * 2);
-        let as_from_a_shell = move || {
-            let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
-            setrlimit(Resource::RLIMIT_NPROC, soft.min(most), hard.min(most))?;
-            setns(&mounts, CloneFlags::CLONE_NEWNS)?; // this leads to its root, too
-            chdir(&folder)?;
-            setsid()?; // the reader's terminal is not its
-            // SAFETY: takes three integers. What this process has open is not for the program.
-            unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_ON_EXEC) };
-            Ok(())
-        };
-        // SAFETY: between fork and exec it makes a few system calls.
-        unsafe { run.pre_exec(as_from_a_shell) };
-        let started = run.spawn();
-        drop(run); // it holds our copies of the ends that the program has
-        let pid = match started {
-            Ok(child) => Pid::from_raw(child.id() as i32),
-            Err(error) => return Err(not_started(&words[0], error).into()),
-        };
         Ok(Self {
             stage,
-            pid,
-            its_end: pidfd(pid).named("pidfd_open(2)")?,
-            input: Some(input),
-            _its_input: also_its_input,
-            streams: [Some(output), Some(errors)],
+            its: launch(stage, &words.collect::<Vec<_>>())?,
             said: String::new(),
             last_words: String::new(),
             printed: 0,
             token,
             ended: None,
         })
+    }
+
+    /// Its PID: our child's, until its end was asked for.
+    pub fn pid(&self) -> Pid {
+        self.its.pid
     }
 
     /// Waits until the probe says that it is there, with the words that it was given.
@@ -138,9 +95,7 @@ impl<'stage> Program<'stage> {
 
     /// Tells the probe a word.
     pub fn tell(&mut self, word: &str) {
-        if let Some(input) = &mut self.input {
-            let _ = input.write_all(format!("{word}\n").as_bytes()); // or it has ended
-        }
+        let _ = self.its.input.write_all(format!("{word}\n").as_bytes()); // or it has ended
     }
 
     /// Waits for the next line of the probe's.
@@ -149,7 +104,7 @@ impl<'stage> Program<'stage> {
             if let Some(answer) = self.next_answer() {
                 return Ok(answer);
             }
-            if self.streams[0].is_none() && self.ended.is_some() {
+            if self.its.streams[0].is_none() && self.ended.is_some() {
                 return Err(self.ended_early(purpose).into());
             }
             self.watch(purpose)?;
@@ -158,14 +113,17 @@ impl<'stage> Program<'stage> {
 
     /// The next line of the probe's, if it is there. What the program prints is passed over.
     fn next_answer(&mut self) -> Option<String> {
-        while let Some((line, rest)) = self.said.split_once('\n') {
-            let answer = line.split_once(&*self.token).map(|(_, answer)| answer.trim().to_string());
-            self.said = rest.to_string();
-            if answer.is_some() {
-                return answer;
+        let end = self.said.rfind('\n')? + 1;
+        let (mut read, mut answer) = (0, None);
+        for line in self.said[..end].split_inclusive('\n') {
+            read += line.len();
+            if let Some((_, words)) = line.split_once(&*self.token) {
+                answer = Some(words.trim().to_string());
+                break;
             }
         }
-        None
+        self.said.drain(..read);
+        answer
     }
 
     /// Waits this long for a line of the probe's that begins so: is there one?
@@ -209,40 +167,39 @@ impl<'stage> Program<'stage> {
     }
 
     /// Waits until something has happened, or for a while. Whoever does what no program should is
-    /// told here, and the stage ends, and all on it.
+    /// told here; and the stage ends, and all on it.
     fn watch(&mut self, purpose: &str) -> Result<(), Trouble> {
-        let mut fds: Vec<_> = self.streams.iter().flatten().map(|s| s.as_fd()).collect();
-        fds.extend(self.ended.is_none().then(|| self.its_end.as_fd()));
-        let mut fds: Vec<_> =
-            fds.iter().map(|fd: &BorrowedFd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+        let streams = self.its.streams.iter().flatten().map(|stream| stream.as_fd());
+        let its_end = self.ended.is_none().then(|| self.its.fd.as_fd());
+        let fds = streams.chain(its_end).map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut fds: Vec<_> = fds.collect();
         poll(&mut fds, PollTimeout::from(A_WHILE)).named("poll(2)")?;
         self.read();
         self.reap();
-        if self.printed > MOST_BYTES {
-            let miss =
-                Miss::that("It prints without end. It was stopped, and all that it had started.");
-            return Err(miss.program("printed", format!("more than {MOST_BYTES} bytes")).into());
-        }
-        let processes = workbook::proc::pids()?.len();
-        if processes > MOST_PROCESSES {
+        let processes = proc::pids()?.len();
+        let miss = if self.printed > MOST_BYTES {
+            let mistake = "It prints without end. It was stopped, and all that it had started.";
+            Miss::that(mistake).program("printed", format!("more than {MOST_BYTES} bytes"))
+        } else if processes > MOST_PROCESSES {
             let mistake = "It starts processes without end. All of them were stopped.";
-            let miss = Miss::that(mistake).outside("ls -d /proc/[0-9]*", processes);
-            return Err(miss.into());
-        }
-        if matches!(self.ended, Some(WaitStatus::Stopped(..)))
-            || Instant::now() > self.stage.deadline
-        {
-            return Err(self.hangs(purpose).into());
-        }
-        Ok(())
+            Miss::that(mistake).outside("ls -d /proc/[0-9]*", processes)
+        } else if let Some(WaitStatus::Stopped(..)) = self.ended {
+            self.hangs(purpose, "It stands still: a signal has stopped it.")
+        } else if Instant::now() > self.stage.deadline {
+            let had = format!("It had {} seconds for this step.", DEADLINE.as_secs());
+            self.hangs(purpose, &had)
+        } else {
+            return Ok(());
+        };
+        Err(miss.into())
     }
 
     fn read(&mut self) {
         let mut bytes = [0; 1 << 16];
         for nth in 0..2 {
-            let Some(stream) = &mut self.streams[nth] else { continue };
+            let Some(stream) = &mut self.its.streams[nth] else { continue };
             match stream.read(&mut bytes) {
-                Ok(0) => self.streams[nth] = None,
+                Ok(0) => self.its.streams[nth] = None,
                 Ok(read) => {
                     self.printed += read;
                     let text = String::from_utf8_lossy(&bytes[..read]);
@@ -261,7 +218,7 @@ impl<'stage> Program<'stage> {
         while let Ok(status) = waitpid(None, Some(how)) {
             match status.pid() {
                 None => break,
-                Some(pid) if pid == self.pid => self.ended = Some(status),
+                Some(pid) if pid == self.its.pid => self.ended = Some(status),
                 Some(_) => {}
             }
         }
@@ -276,20 +233,12 @@ impl<'stage> Program<'stage> {
         self.with_last_words(miss.program(format!("was {purpose}"), self.how_ended()))
     }
 
-    fn hangs(&self, purpose: &str) -> Miss {
-        let stopped = matches!(self.ended, Some(WaitStatus::Stopped(..)));
-        let mistake = match stopped {
-            true => "It stands still: a signal has stopped it. It was ended, and all that it had started.".to_string(),
-            false => format!(
-                "It had {} seconds for this step. It was ended, and all that it had started.",
-                DEADLINE.as_secs()
-            ),
-        };
-        let miss = Miss::that(mistake).program(format!("was {purpose}"), self.how_ended());
-        self.with_last_words(miss)
+    fn hangs(&self, purpose: &str, how: &str) -> Miss {
+        let miss = Miss::that(format!("{how} It was ended, and all that it had started."));
+        self.with_last_words(miss.program(format!("was {purpose}"), self.how_ended()))
     }
 
-    /// What the program did so far, and said last.
+    /// What the program did so far.
     pub fn how_ended(&self) -> String {
         match self.ended {
             None => "still runs".to_string(),
@@ -307,42 +256,4 @@ impl<'stage> Program<'stage> {
             None => miss,
         }
     }
-}
-
-/// All threads that there are: the fourth field of proc_loadavg(5). A limit on processes is on those of
-/// the user, who may have others than these.
-fn threads_of_the_host() -> u64 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let threads = text.split([' ', '/']).nth(4);
-    threads.and_then(|threads| threads.parse().ok()).unwrap_or(libc::RLIM_INFINITY)
-}
-
-/// linux/close_range.h
-const CLOSE_ON_EXEC: u32 = 1 << 2;
-
-/// A file descriptor of a process: it stays that process's when the number has become another's.
-pub fn pidfd(pid: Pid) -> nix::Result<OwnedFd> {
-    // SAFETY: takes two integers and makes a file descriptor.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let fd = Errno::result(fd)?;
-    // SAFETY: just made, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
-}
-
-/// kill(2) by a file descriptor.
-pub fn send(fd: &OwnedFd, signal: Signal) -> nix::Result<()> {
-    let (call, none) = (libc::SYS_pidfd_send_signal, std::ptr::null::<u8>());
-    // SAFETY: the fd is open; without a siginfo_t the kernel makes the one of kill(2).
-    Errno::result(unsafe { libc::syscall(call, fd.as_raw_fd(), signal as i32, none, 0) }).map(drop)
-}
-
-fn not_started(word: &str, error: io::Error) -> Miss {
-    let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    let mistake = match errno {
-        Errno::ENOENT => "There is no such program.",
-        Errno::EACCES => "The file may not be run: chmod +x.",
-        Errno::ENOEXEC => "The file is no program: a script begins with #! and its interpreter.",
-        _ => "",
-    };
-    Miss::that(mistake).program(format!("execve({word:?})"), format!("-1 {errno:?}"))
 }

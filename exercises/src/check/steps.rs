@@ -4,8 +4,6 @@
 //! They are cumulative: who has reached a later one still passes those before. So no step asks for
 //! more than its own effect, and an effect can be had in several ways.
 
-use workbook::proc;
-
 use super::finding::{Miss, Trouble};
 use super::program::Program;
 use super::stage::Stage;
@@ -105,7 +103,7 @@ impl<'stage> Container<'stage> {
     /// What was seen if it is in the host's namespace of this kind, and why that may be.
     fn shares(&self, kind: &str, flag: &str) -> Result<Option<Miss>, Trouble> {
         let its = self.probe.namespace(kind)?;
-        let ours = proc::namespace(self.program.stage.host, kind)?;
+        let ours = self.program.stage.namespace(kind)?;
         let link = format!("readlink(\"/proc/self/ns/{kind}\")");
         let miss = || {
             let mistake =

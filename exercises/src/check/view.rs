@@ -2,19 +2,24 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _, pipe};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::ptr;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat, readlink};
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use workbook::host::{Named as _, Refusal};
 use workbook::proc;
 
 use super::finding::{Trouble, gone};
-use super::program::pidfd;
-use super::stage::{Stage, identity};
+use super::stage::Stage;
 
 /// A process of the container, by its PID on the stage.
 pub struct View {
@@ -49,7 +54,7 @@ impl View {
     /// Where a link in its folder of `/proc` leads.
     pub fn link(&self, link: &str) -> Result<String, Trouble> {
         let file = format!("/proc/{}/{link}", self.pid);
-        let target = nix::fcntl::readlink(&*file).map_err(gone)?;
+        let target = readlink(&*file).map_err(gone)?;
         Ok(target.display().to_string())
     }
 
@@ -66,8 +71,7 @@ impl View {
         Ok(line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// Does something in this process's namespace of one kind, in a child that joins it: the watcher
-    /// may, for what is below its user namespace is its own. What the process itself may do does not
+    /// Does something in this process's namespace of one kind. What the process itself may do does not
     /// matter. Gives what came of it.
     pub fn visit(
         &self,
@@ -75,38 +79,81 @@ impl View {
         work: impl FnOnce() -> nix::Result<String>,
     ) -> Result<nix::Result<String>, Trouble> {
         let file = File::open(format!("/proc/{}/ns/{kind}", self.pid));
-        let file = file.map_err(|_| gone(Errno::ESRCH))?;
-        let (mut told, mut tell) = pipe().named("pipe2(O_CLOEXEC)")?;
-        // SAFETY: the checker has one thread.
-        let child = match unsafe { fork() }.named("fork()")? {
-            ForkResult::Parent { child } => child,
-            ForkResult::Child => {
-                let joined = setns(file, CloneFlags::empty()); // the file says which
-                let came = joined.and_then(|()| work());
-                let _ = tell.write_all(came.as_deref().unwrap_or_default().as_bytes());
-                // SAFETY: ends the process at once.
-                unsafe { libc::_exit(came.err().map_or(0, |errno| errno as i32)) }
-            }
-        };
-        drop(tell);
-        let mut text = String::new();
-        told.read_to_string(&mut text).named("read(2)")?;
-        Ok(match waitpid(child, None).named("waitpid(2)")? {
-            WaitStatus::Exited(_, 0) => Ok(text),
-            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
-            _ => Err(Errno::ECHILD),
-        })
+        Ok(visit(&file.map_err(|_| gone(Errno::ESRCH))?, work)?)
+    }
+
+    /// The mounts in its mount namespace, a line each: those that can be seen from the root of it,
+    /// wherever the process's own may be.
+    pub fn mounts(&self) -> Result<Vec<String>, Trouble> {
+        let file = File::open(format!("/proc/{}/ns/mnt", self.pid));
+        Ok(mounts_in(&file.map_err(|_| gone(Errno::ESRCH))?)?)
     }
 }
 
-/// The mounts that a process sees: proc_pid_mountinfo(5), a line each.
-pub fn mounts(process: Pid) -> Result<Vec<String>, Refusal> {
-    let file = format!("/proc/{process}/mountinfo");
-    let text = fs::read_to_string(&file).named(format!("open({file:?})"))?;
-    Ok(text.lines().map(str::to_string).collect())
+/// Does something in a namespace, in a child that joins it: the watcher may, for what is in its user
+/// namespace or below it is its own.
+fn visit(
+    namespace: &File,
+    work: impl FnOnce() -> nix::Result<String>,
+) -> Result<nix::Result<String>, Refusal> {
+    let (mut told, mut tell) = pipe().named("pipe2(O_CLOEXEC)")?;
+    // SAFETY: the checker has one thread.
+    let child = match unsafe { fork() }.named("fork()")? {
+        ForkResult::Parent { child } => child,
+        ForkResult::Child => {
+            let joined = setns(namespace, CloneFlags::empty()); // the file says which
+            let came = joined.and_then(|()| work());
+            let _ = tell.write_all(came.as_deref().unwrap_or_default().as_bytes());
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(came.err().map_or(0, |errno| errno as i32)) }
+        }
+    };
+    drop(tell);
+    let mut text = String::new();
+    told.read_to_string(&mut text).named("read(2)")?;
+    Ok(match waitpid(child, None).named("waitpid(2)")? {
+        WaitStatus::Exited(_, 0) => Ok(text),
+        WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
+        _ => Err(Errno::ECHILD),
+    })
+}
+
+/// The mounts in a mount namespace, a line each: proc_pid_mountinfo(5), read in our own `/proc`, for
+/// there may be none, or anything, in that namespace.
+pub fn mounts_in(namespace: &File) -> Result<Vec<String>, Refusal> {
+    let proc = open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+    let proc = proc.named("open(\"/proc\")")?;
+    let text = visit(namespace, || {
+        let mut text = String::new();
+        let file = openat(&proc, "self/mountinfo", OFlag::O_RDONLY, Mode::empty())?;
+        let read = File::from(file).read_to_string(&mut text);
+        read.map(|_| text).map_err(|_| Errno::EIO)
+    })?;
+    Ok(text.named("open(\"/proc/self/mountinfo\")")?.lines().map(str::to_string).collect())
 }
 
 /// The mount point in such a line: its fifth field.
 pub fn mount_point(line: &str) -> &str {
     line.split(' ').nth(4).unwrap_or_default()
+}
+
+/// A file by device and inode.
+pub fn identity(file: &Path) -> Result<(u64, u64), Refusal> {
+    let file_is = fs::metadata(file).named(format!("stat({file:?})"))?;
+    Ok((file_is.dev(), file_is.ino()))
+}
+
+/// A file descriptor of a process: it stays that process's when the number has become another's.
+pub fn pidfd(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: takes two integers and makes a file descriptor.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// kill(2) by such a file descriptor.
+pub fn send(pidfd: &OwnedFd, signal: Signal) -> nix::Result<()> {
+    let (call, fd, none) = (libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), ptr::null::<u8>());
+    // SAFETY: the fd is open; without a siginfo_t the kernel makes the one of kill(2).
+    Errno::result(unsafe { libc::syscall(call, fd, signal as i32, none, 0) }).map(drop)
 }

@@ -1,11 +1,10 @@
 //! A second command enters the container of the first.
 
-use workbook::proc;
-
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
-use crate::check::stage::{Stage, identity};
+use crate::check::stage::Stage;
 use crate::check::target::PID;
+use crate::check::view::identity;
 
 /// The user namespace first: in it the others may be joined.
 const KINDS: [&str; 6] = ["user", "mnt", "uts", "ipc", "net", "pid"];
@@ -27,7 +26,7 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let mut is_inside = false;
     for kind in KINDS {
         let (wanted, its) = (first.probe.namespace(kind)?, second.probe.namespace(kind)?);
-        is_inside |= wanted != proc::namespace(stage.host, kind)?;
+        is_inside |= wanted != stage.namespace(kind)?;
         if wanted == its {
             continue;
         }

@@ -66,7 +66,7 @@ fn zombies(namespace: &str) -> Result<Vec<u32>, Refusal> {
 
 fn forwards(container: &mut Container) -> Result<(), Trouble> {
     let program = &mut container.program;
-    kill(program.pid, Signal::SIGTERM).named("kill(2)")?; // our child, not waited for
+    kill(program.pid(), Signal::SIGTERM).named("kill(2)")?; // our child, not waited for
     let heard = program.until_said(SOON, SIGNAL)?;
     if heard {
         return Ok(());

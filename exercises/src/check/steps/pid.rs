@@ -1,7 +1,5 @@
 //! The command is in a PID namespace of its own, and can have children there.
 
-use workbook::proc;
-
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
 use crate::check::stage::Stage;
@@ -14,7 +12,7 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let status = format!("/proc/{}/status: NSpid", probe.pid);
     if let Some(mut miss) = container.shares("pid", "CLONE_NEWPID")? {
         let next = probe.link("ns/pid_for_children").ok();
-        if next.is_some() && next != proc::namespace(stage.host, "pid").ok() {
+        if next.is_some() && next != stage.namespace("pid").ok() {
             miss.mistake =
                 "unshare(CLONE_NEWPID) leaves its caller where it is: only the next child \
                             is PID 1. Fork after it, and let the child become the command."

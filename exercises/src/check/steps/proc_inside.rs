@@ -41,7 +41,7 @@ fn shown(pids: &[u32]) -> String {
     let first: Vec<_> = pids.iter().take(SOME).map(u32::to_string).collect();
     match pids.len() {
         0 => "none".to_string(),
-        ..=SOME => first.join(" "),
+        1..=SOME => first.join(" "),
         _ => first.join(" ") + " ...",
     }
 }

@@ -1,16 +1,11 @@
 //! A folder is its `/`, and the host's is out of reach.
 
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
-use workbook::host::Named as _;
 
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
-use crate::check::stage::{Stage, identity};
-use crate::check::view::{mount_point, mounts};
+use crate::check::stage::Stage;
+use crate::check::view::{self, identity, mount_point};
 
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let container = Container::with_rootfs(stage)?;
@@ -49,20 +44,11 @@ fn shown((device, inode): (u64, u64)) -> String {
 
 /// Where the host's root is mounted in the mount namespace of the container, if it is.
 fn old_root(stage: &Stage, container: &Container) -> Result<Option<String>, Trouble> {
-    let host = mounts(stage.host)?;
+    // The device and the folder on it: fields 3 and 4.
     let what = |line: &str| line.split(' ').skip(2).take(2).map(str::to_string).collect::<Vec<_>>();
-    let hosts = host.iter().rfind(|line| mount_point(line) == "/").map(|line| what(line));
-    // setns(2) leads to the root of the namespace, wherever the command's own may be. The container's
-    // /proc is not asked.
-    let proc =
-        open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).named("open(\"/proc\")")?;
-    let list = container.probe.visit("mnt", || {
-        let file = openat(&proc, "self/mountinfo", OFlag::O_RDONLY, Mode::empty())?;
-        let mut text = String::new();
-        let _ = File::from(file).read_to_string(&mut text); // what is not read is not found
-        Ok(text)
-    })?;
-    let list = list.named("open(\"/proc/self/mountinfo\")")?;
-    let found = list.lines().find(|line| Some(what(line)) == hosts);
+    let hosts = view::mounts_in(&stage.host)?;
+    let root = hosts.iter().rfind(|line| mount_point(line) == "/").map(|line| what(line));
+    let its = container.probe.mounts()?;
+    let found = its.iter().find(|line| Some(what(line)) == root);
     Ok(found.map(|line| mount_point(line).to_string()))
 }

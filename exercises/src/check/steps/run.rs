@@ -6,8 +6,8 @@ use workbook::host::Named as _;
 
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
-use crate::check::program::send;
 use crate::check::stage::Stage;
+use crate::check::view::send;
 
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let mut container = Container::start(stage)?;
