@@ -76,8 +76,8 @@ fn after_help() -> String {
         STEPS.iter().map(|step| format!("{} {}", step.number(), step.name)).collect();
     let (first, second) = names.split_at(7);
     format!(
-        "Steps: {},\n       {}\nPage: book/src/your-turn.md\nExit codes: 0 passed, 1 not yet, 2 wrong \
-         usage, 69 this host cannot check it",
+        "Steps: {},\n       {}\nPage: book/src/your-turn.md\nExit codes: 0 passed, 1 not yet, \
+         2 wrong usage, 69 this host cannot check it",
         first.join(", "),
         second.join(", ")
     )
@@ -89,7 +89,7 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
     if let Some(step) = arguments.get_one::<&Step>("solution") {
         return words::solution(step, &folder);
     }
-    if !arguments.get_flag("watch") {
+    if !arguments.get_flag("watch") || !folder.is_dir() {
         return once(arguments);
     }
     let changes = watch::Changes::of(&folder)?;

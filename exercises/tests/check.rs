@@ -1,5 +1,5 @@
-//! The checker against programs that do what no program should: each is stopped, and told so, and the
-//! host is as it was. And how the checker is asked, and how it ends.
+//! The checker against programs that do what no program should: each is stopped, and told so, and
+//! the host is as it was. And how the checker is asked, and how it ends.
 //!
 //! The programs are lines for sh(1). The command that they are given is in "$@".
 
@@ -226,7 +226,7 @@ fn what_reaches_the_host_is_told_and_undone() {
 fn a_cgroup_that_is_left_goes_with_the_stage() {
     let _others_wait = turn();
     let Some(_may) = host::Cgroup::of(20).filter(|_| geteuid().is_root()) else { return };
-    let line = "for pids in /sys/fs/cgroup/pids /sys/fs/cgroup; do [ -f $pids/cgroup.procs ] && break; done
+    let line = "pids=/sys/fs/cgroup; [ -d $pids/pids ] && pids=$pids/pids
         mkdir -p $pids/box/below; echo +pids > $pids/cgroup.subtree_control
         echo 20 > $pids/box/pids.max; echo $$ > $pids/box/cgroup.procs; exec \"$@\"";
     let (code, said) = check(User::Root, "limits", line);

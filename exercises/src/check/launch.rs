@@ -67,8 +67,8 @@ pub fn launch(stage: &Stage, words: &[String]) -> Result<Launched, Trouble> {
 /// linux/close_range.h
 const CLOSE_ON_EXEC: u32 = 1 << 2;
 
-/// For RLIMIT_NPROC, which counts the threads of a user, who may have others: all threads that there
-/// are, the fourth field of proc_loadavg(5), and as many more as no program needs.
+/// For RLIMIT_NPROC, which counts the threads of a user, who may have others: all threads that
+/// there are, the fourth field of proc_loadavg(5), and as many more as no program needs.
 fn most_processes() -> u64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let threads = text.split([' ', '/']).nth(4).and_then(|threads| threads.parse().ok());

@@ -97,7 +97,7 @@ fn forks(most: usize) -> (usize, nix::Result<()>) {
 }
 
 /// A child that makes a child and ends. The orphan becomes the child of this namespace's PID 1, or
-/// of a subreaper: getppid() says when. Then it ends, too, and we have seen that: the end of a file.
+/// of a subreaper: getppid() says when. Then it ends, too, and we see that: the end of a file.
 fn orphan() -> (usize, nix::Result<()>) {
     let Ok((mut ended, orphans)) = io::pipe() else { return (0, Err(Errno::EMFILE)) };
     let made = in_a_child(|| {

@@ -1,5 +1,5 @@
-//! The stage: a set of namespaces that plays the host, for one step, and is gone after it. A program
-//! that renames it, mounts things on it or forks without end does that to nobody else.
+//! The stage: a set of namespaces that plays the host, for one step, and is gone after it. A
+//! program that renames it, mounts things on it or forks without end does that to nobody else.
 //!
 //! ```text
 //! checker   on the host; reads what the watcher tells
@@ -129,8 +129,8 @@ fn fill(rootfs: &Path, probe: &str) -> Result<(), Refusal> {
     guest::root_at(rootfs, probe)
 }
 
-/// On the stage its cgroup is the top of the hierarchy, and mounted where the host's is. The rest of
-/// the host's can be read.
+/// On the stage its cgroup is the top of the hierarchy, and mounted where the host's is. The rest
+/// of the host's can be read.
 fn cgroup_of_its_own(group: Option<&Group>) -> Result<(), Refusal> {
     let mut own = None;
     if let Some(group) = group {

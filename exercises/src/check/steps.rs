@@ -92,8 +92,9 @@ impl<'stage> Container<'stage> {
             Some(probe) => Ok(Self { program, probe }),
             None => {
                 let miss = Miss::that(
-                    "The command answered, and had ended before it was told to: it has to have your \
-                     program's standard input. Or it was not run at all, but something else was.",
+                    "The command answered, and had ended before it was told to: it has to have \
+                     your program's standard input. Or it was not run at all, but something else \
+                     was.",
                 );
                 Err(program.with_last_words(miss).into())
             }

@@ -71,8 +71,8 @@ impl View {
         Ok(line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// Does something in this process's namespace of one kind. What the process itself may do does not
-    /// matter. Gives what came of it.
+    /// Does something in this process's namespace of one kind. What the process itself may do does
+    /// not matter. Gives what came of it.
     pub fn visit(
         &self,
         kind: &str,
@@ -90,8 +90,8 @@ impl View {
     }
 }
 
-/// Does something in a namespace, in a child that joins it: the watcher may, for what is in its user
-/// namespace or below it is its own.
+/// Does something in a namespace, in a child that joins it: the watcher may, for what is in its
+/// user namespace or below it is its own.
 fn visit(
     namespace: &File,
     work: impl FnOnce() -> nix::Result<String>,
@@ -118,8 +118,8 @@ fn visit(
     })
 }
 
-/// The mounts in a mount namespace, a line each: proc_pid_mountinfo(5), read in our own `/proc`, for
-/// there may be none, or anything, in that namespace.
+/// The mounts in a mount namespace, a line each: proc_pid_mountinfo(5), read in our own `/proc`.
+/// There may be none, or anything, in that namespace.
 pub fn mounts_in(namespace: &File) -> Result<Vec<String>, Refusal> {
     let proc = open("/proc", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
     let proc = proc.named("open(\"/proc\")")?;

@@ -25,8 +25,8 @@ impl Changes {
         Ok(Self { folder: folder.to_path_buf(), events })
     }
 
-    /// From here on changes are kept for [`Changes::wait`], also those in new folders: a second watch
-    /// of the same folder is none.
+    /// From here on changes are kept for [`Changes::wait`], also those in new folders. A second
+    /// watch of the same folder is none.
     pub fn begin(&self) -> Result<(), Refusal> {
         self.add(&self.folder)
     }

@@ -35,7 +35,7 @@ pub fn on_a_stage(
     }
     let pid = Pid::from_raw(pid as i32);
     if !is_root {
-        // The watcher waits meanwhile. Should this be refused, it reads the end of the file, and ends.
+        // The watcher waits meanwhile. Should this be refused, it reads the end of the file.
         let (uid, gid) = (geteuid(), getegid());
         user::map(pid, &format!("{uid} {uid} 1"), &format!("{gid} {gid} 1"))?;
     }

@@ -50,8 +50,8 @@ impl Words {
     }
 }
 
-/// Prints the worked program of a step, in the language of the program in this folder: after the step
-/// is passed, or when it is asked for twice. Gives the exit code.
+/// Prints the worked program of a step, in the language of the program in this folder: after the
+/// step is passed, or when it is asked for twice. Gives the exit code.
 pub fn solution(step: &Step, folder: &Path) -> Result<u8, Refusal> {
     if !kept::is_passed(step.name) && kept::ask("solution", step.name) < 2 {
         let why = format!("step {} is not passed yet: ask again to see it all the same", step.name);

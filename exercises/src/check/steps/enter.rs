@@ -12,7 +12,7 @@ const KINDS: [&str; 6] = ["user", "mnt", "uts", "ipc", "net", "pid"];
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
     if stage.target.enter.is_empty() {
         let miss = Miss::that(
-            "Say how it enters: --enter 'WORDS', where {pid} stands for a process of the container.",
+            "Say how it enters: --enter 'WORDS'. There {pid} stands for one of the container's.",
         );
         return Err(miss.program("--enter", "not given").into());
     }
@@ -20,42 +20,45 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
         true => Container::with_rootfs(stage)?,
         false => Container::start(stage)?,
     };
+    let kinds = KINDS.map(|kind| Ok((first.probe.namespace(kind)?, stage.namespace(kind)?)));
+    let kinds = kinds.into_iter().collect::<Result<Vec<_>, Trouble>>()?;
+    if kinds.iter().all(|(its, hosts)| its == hosts) {
+        let miss = Miss::that("There is nothing to enter: the first command is in no container.");
+        return Err(miss.outside("its namespaces", "the host's").into());
+    }
     let (pid, enter) = (first.probe.pid.to_string(), &stage.target.enter);
     let words: Vec<_> = enter.iter().map(|word| word.replace(PID, &pid)).collect();
     let second = Container::of(stage, &words)?;
-    let mut is_inside = false;
     for kind in KINDS {
-        let (wanted, its) = (first.probe.namespace(kind)?, second.probe.namespace(kind)?);
-        is_inside |= wanted != stage.namespace(kind)?;
-        if wanted == its {
-            continue;
-        }
-        let next = second.probe.link(&format!("ns/{kind}_for_children"));
-        let why = match next.is_ok_and(|next| next == wanted) {
-            true => {
-                "setns(2) into a PID namespace leaves the caller where it is: only its next child is \
-                 there. Fork after it, and let the child become the command."
-                    .to_string()
-            }
-            false => format!("It is in another {kind} namespace: setns(2) for /proc/PID/ns/{kind}."),
-        };
-        let link = format!("readlink(\"/proc/self/ns/{kind}\")");
-        let miss = Miss::that(why).inside(&link, wanted).program(link, its);
-        return Err(second.program.with_last_words(miss).into());
+        is_in(&first, &second, kind)?;
     }
-    if !is_inside {
-        let miss =
-            Miss::that("There is nothing to enter: the first command is not in a container.");
-        return Err(miss.outside(format!("namespaces of PID {pid}"), "the host's").into());
-    }
-    let root =
-        |container: &Container| identity(format!("/proc/{}/root/", container.probe.pid).as_ref());
+    let root = |of: &Container| identity(format!("/proc/{}/root/", of.probe.pid).as_ref());
     if root(&first)? != root(&second)? {
         let miss = Miss::that(
-            "It is in the mount namespace and has another /: setns(2) leads to its root, so let no \
-             chroot(2) or chdir(2) of before stand in the way.",
+            "It is in the mount namespace and has another /: setns(2) leads to the root of that, \
+             so let no chroot(2) stand in the way.",
         );
-        return Err(miss.program("readlink(\"/proc/self/root\")", "another").into());
+        return Err(miss.program("stat /", "another").into());
     }
     Ok(())
+}
+
+/// Is the second in the first's namespace of this kind?
+fn is_in(first: &Container, second: &Container, kind: &str) -> Result<(), Trouble> {
+    let (wanted, its) = (first.probe.namespace(kind)?, second.probe.namespace(kind)?);
+    if wanted == its {
+        return Ok(());
+    }
+    let next = second.probe.link(&format!("ns/{kind}_for_children"));
+    let why = match next.is_ok_and(|next| next == wanted) {
+        true => {
+            "setns(2) into a PID namespace leaves the caller where it is: only its next child is \
+             there. Fork after it, and let the child become the command."
+                .to_string()
+        }
+        false => format!("It is in another {kind} namespace: setns(2), /proc/PID/ns/{kind}."),
+    };
+    let link = format!("readlink(\"/proc/self/ns/{kind}\")");
+    let miss = Miss::that(why).inside(&link, wanted).program(link, its);
+    Err(second.program.with_last_words(miss).into())
 }

@@ -77,8 +77,8 @@ fn forwards(container: &mut Container) -> Result<(), Trouble> {
              signal, and pass it on with kill(2), to PID 1, and from there to the command."
         }
         None => {
-            "SIGTERM has not reached the command. A signal for which PID 1 has no handler is lost on \
-             it: let it wait for signals, sigwait(3), and pass each on to the command."
+            "SIGTERM has not reached the command. A signal for which PID 1 has no handler is lost \
+             on it: let it wait for signals, sigwait(3), and pass each on to the command."
         }
     };
     let miss = Miss::that(why).program("got SIGTERM", program.how_ended());
