@@ -1,10 +1,9 @@
 //! PID 1 inside reaps orphans, and a signal for the program reaches the command.
 
-use std::fs;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use workbook::host::{Named as _, Refusal};
+use workbook::host::Named as _;
 use workbook::proc;
 
 use super::Container;
@@ -32,10 +31,12 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
 fn reaps(container: &mut Container) -> Result<(), Trouble> {
     let namespace = container.probe.namespace("pid")?;
     let its_pids = container.probe.status("NSpid")?;
+    let before = proc::pids_in(&namespace)?;
     container.program.ask("orphan")?;
     let mut left = Vec::new();
     let reaped = container.program.until(SOON, || {
-        left = zombies(&namespace)?;
+        let now = proc::pids_in(&namespace)?.into_keys();
+        left = now.filter(|pid| !before.contains_key(pid)).collect();
         Ok(left.is_empty())
     })?;
     if reaped {
@@ -54,19 +55,11 @@ fn reaps(container: &mut Container) -> Result<(), Trouble> {
     Err(miss.outside(format!("/proc/{}/status: NSpid", container.probe.pid), its_pids).into())
 }
 
-/// The PIDs of those who have ended and whose end nobody has asked for: state Z.
-fn zombies(namespace: &str) -> Result<Vec<u32>, Refusal> {
-    let is_zombie = |pid: &u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("State:\tZ"))
-    };
-    let pids = proc::pids_in(namespace)?;
-    Ok(pids.into_iter().filter(|(_, pid)| is_zombie(pid)).map(|(inside, _)| inside).collect())
-}
-
 fn forwards(container: &mut Container) -> Result<(), Trouble> {
     let program = &mut container.program;
-    kill(program.pid(), Signal::SIGTERM).named("kill(2)")?; // our child, not waited for
+    if program.ended.is_none() {
+        kill(program.pid(), Signal::SIGTERM).named("kill(2)")?; // our child, not waited for
+    }
     let heard = program.until_said(SOON, SIGNAL)?;
     if heard {
         return Ok(());

@@ -1,28 +1,31 @@
 //! `/proc` inside shows the processes inside, and no others.
 
 use std::fs;
+use std::time::Duration;
 
+use nix::unistd::Pid;
 use workbook::proc;
 
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
 use crate::check::stage::Stage;
 
+/// Somebody may come or go between two looks.
+const A_MOMENT: Duration = Duration::from_millis(100);
 /// So many are shown.
 const SOME: usize = 8;
 
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
-    let container = Container::start(stage)?;
+    let mut container = Container::start(stage)?;
     container.must_not_share("pid", "CLONE_NEWPID")?;
     let namespace = container.probe.namespace("pid")?;
-    let there: Vec<u32> = proc::pids_in(&namespace)?.into_keys().collect();
-    // Its root is followed from outside: no file of the container's own can pretend to be this.
-    let entries = fs::read_dir(format!("/proc/{}/root/proc", container.probe.pid));
-    let names = entries.into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let mut listed: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
-    listed.sort_unstable();
-    if listed == there {
+    let (probe, mut there, mut listed) = (container.probe.pid, Vec::new(), Vec::new());
+    let is_own = container.program.until(A_MOMENT, || {
+        there = proc::pids_in(&namespace)?.into_keys().collect();
+        listed = listed_in(probe);
+        Ok(listed == there)
+    })?;
+    if is_own {
         return Ok(());
     }
     let why = match listed.is_empty() {
@@ -35,6 +38,17 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let miss = Miss::that(why).inside("ls -d /proc/[0-9]*", shown(&listed));
     let miss = miss.outside(format!("processes in {namespace}"), shown(&there));
     Err(container.program.with_last_words(miss).into())
+}
+
+/// The processes in the `/proc` of a process. Its root is followed from outside: no file of the
+/// container's own can pretend to be this.
+fn listed_in(process: Pid) -> Vec<u32> {
+    let entries =
+        fs::read_dir(format!("/proc/{process}/root/proc")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut pids: Vec<u32> = names.filter_map(|name| name.parse().ok()).collect();
+    pids.sort_unstable();
+    pids
 }
 
 fn shown(pids: &[u32]) -> String {

@@ -2,10 +2,9 @@
 //! signal has killed it.
 
 use nix::sys::signal::Signal;
-use workbook::host::Named as _;
 
 use super::Container;
-use crate::check::finding::{Miss, Trouble};
+use crate::check::finding::{Miss, Trouble, gone};
 use crate::check::stage::Stage;
 use crate::check::view::send;
 
@@ -20,7 +19,7 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
     }
     let mut container = Container::start(stage)?;
     // From outside: who is PID 1 of a PID namespace does not hear its own.
-    send(&container.probe.fd, Signal::SIGKILL).named("pidfd_send_signal(2)")?;
+    send(&container.probe.fd, Signal::SIGKILL).map_err(gone)?;
     let status = container.program.end("to end, for its command was killed")?;
     if status == 0 {
         let miss = Miss::that(
