@@ -8,6 +8,7 @@ mod host;
 
 use std::fs::{self, File, Permissions};
 use std::io::Read as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use host::{Host, User};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, geteuid, mkfifo};
@@ -352,7 +354,10 @@ impl Watch {
         let (end, mut said) = (Instant::now() + DEADLINE, Vec::new());
         let output = self.0.stdout.as_mut().expect("a pipe");
         while !String::from_utf8_lossy(&said).contains(text) {
-            assert!(Instant::now() < end, "{}", String::from_utf8_lossy(&said));
+            let mut fds = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+            let left = end.saturating_duration_since(Instant::now());
+            let ready = poll(&mut fds, PollTimeout::try_from(left).expect("seconds"));
+            assert_eq!(ready, Ok(1), "{}", String::from_utf8_lossy(&said));
             let mut byte = [0];
             output.read_exact(&mut byte).expect("it goes on");
             said.extend(byte);
