@@ -102,15 +102,17 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
 }
 
 fn once(arguments: &ArgMatches) -> Result<u8, Refusal> {
+    let is_json = arguments.get_flag("json");
     let words: Option<Vec<String>> = arguments.get_many("command").map(|w| w.cloned().collect());
     let target = match words {
         Some(words) => Target::of_words(words, arguments.get_one("enter"))?,
         None => match Target::own(&Target::folder(arguments.get_one("dir")))? {
             Ok(target) => target,
+            Err(NotReady { why, code }) if is_json => return report::not_ready_json(&why, code),
             Err(NotReady { why, code }) => return report::not_ready(&why, code),
         },
     };
-    let mut report = Report::new(&target, arguments.get_flag("json"))?;
+    let mut report = Report::new(&target, is_json)?;
     let only = arguments.get_one::<&Step>("step").map(|step| step.name);
     let came = check(&target, only, |came| report.tell(came))?;
     if target.is_own {

@@ -5,13 +5,18 @@ use std::process::ExitCode;
 use clap::{Arg, Command};
 use exercises::check::{self, probe};
 use exercises::{start, study};
+use nix::sys::signal::{SigHandler, Signal, signal};
 use workbook::lesson::REFUSED;
 
 fn main() -> ExitCode {
+    // A reader who pipes us into `head` has seen enough: end as `cat` would.
+    // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     let usage = Command::new("workbook").subcommand_required(true).subcommands([
         study::command(),
         start::command(),
         check::command(),
+        // What the checker gives to the reader's program to run.
         Command::new(probe::NAME)
             .hide(true)
             .arg(Arg::new("words").num_args(0..).allow_hyphen_values(true)),

@@ -168,6 +168,15 @@ fn step(came: &Came) -> Value {
     }
 }
 
+/// There is nothing to check, for a class: why.
+pub fn not_ready_json(why: &str, code: u8) -> Result<u8, Refusal> {
+    let answer = json!({
+        "host": host::here(), "passed": 0, "of": STEPS.len(), "code": code, "steps": [], "why": why,
+    });
+    writeln!(stdout(), "{answer}").named("write(1)")?;
+    Ok(code)
+}
+
 /// There is nothing to check: says why, and gives the exit code.
 pub fn not_ready(why: &str, code: u8) -> Result<u8, Refusal> {
     let _ = writeln!(io::stderr(), "{why}"); // where that cannot be written there is nobody to tell
