@@ -236,7 +236,7 @@ def inside(group, rootfs, words):
     call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
     #]
     #[4-8
-    # It shows the processes of the PID namespace of who mounts it.
+    # A proc shows the processes of the PID namespace of who mounts it.
     call("mount", b"proc", b"/proc", b"proc", 0, None)
     #]
     #[9
@@ -259,7 +259,7 @@ def change_root(folder):
     """Makes a folder our /, and leaves no path that leads to the old one."""
     # A root has to be a mount: pivot_root(2).
     call("mount", folder, folder, None, MS_BIND | MS_REC, None)
-    # Who is not root of the host may mount one only while another is in sight.
+    # Who is not root of the host may mount a proc only while another is in sight.
     mount_proc(folder + b"/proc")
     os.chdir(folder)
     call("syscall", SYS_pivot_root, b".", b".")  # the old root is now mounted over the new one
@@ -268,7 +268,7 @@ def change_root(folder):
 
 
 def mount_proc(place):
-    """It shows the processes of the PID namespace of who mounts it."""
+    """A proc shows the processes of the PID namespace of who mounts it."""
     call("mount", b"proc", place, b"proc", 0, None)
 
 

@@ -273,7 +273,7 @@ fn inside(group: Option<&Path>, rootfs: Option<&Path>, words: &[OsString]) -> Re
     did("mount / private", mount(NULL, "/", NULL, private, NULL))?;
     //]
     //[4-8
-    // It shows the processes of the PID namespace of who mounts it.
+    // A proc shows the processes of the PID namespace of who mounts it.
     did("mount proc", mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NULL))?;
     //]
     //[9
@@ -302,7 +302,7 @@ fn change_root(folder: &Path) -> Result<(), String> {
     // A root has to be a mount: pivot_root(2).
     let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
     did("mount --rbind", mount(Some(folder), folder, NULL, bind, NULL))?;
-    // Who is not root of the host may mount one only while another is in sight.
+    // Who is not root of the host may mount a proc only while another is in sight.
     mount_proc(&folder.join("proc"))?;
     did("chdir", chdir(folder))?;
     did("pivot_root", pivot_root(".", "."))?; // the old root is now mounted over the new one
@@ -310,7 +310,7 @@ fn change_root(folder: &Path) -> Result<(), String> {
     did("chdir", chdir("/"))
 }
 
-/// It shows the processes of the PID namespace of who mounts it.
+/// A proc shows the processes of the PID namespace of who mounts it.
 fn mount_proc(place: &Path) -> Result<(), String> {
     did("mount proc", mount(Some("proc"), place, Some("proc"), MsFlags::empty(), NULL))
 }
@@ -338,8 +338,8 @@ fn passed_on() -> SigSet {
 }
 
 //[3-9
-/// Passes on signals until the child ends. Gives its exit status as a shell does: 128 + n if signal n
-/// has killed it.
+/// Passes on signals until the child ends. Gives its exit status as a shell does: 128 + n if signal
+/// n has killed it.
 //]
 //[10
 /// Passes on signals until the child ends, and reaps whoever else becomes our child. Gives the exit

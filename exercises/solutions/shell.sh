@@ -4,8 +4,8 @@
 #
 # From step 9 on a shell needs other programs than Debian's:
 #
-#  9 rootfs  after pivot_root(8) the umount(8) of the host is out of reach, and a root folder without
-#            one of its own keeps the old root
+#  9 rootfs  after pivot_root(8) the host's umount(8) is out of reach, and a folder without one of
+#            its own keeps the old root
 # 10 init    unshare(1) ignores SIGTERM, so what is sent to us goes no further
 # 11 limits  the cgroup would have to be removed after a signal, too: see 10
 # 12 powers  setpriv(1) has --bounding-set and --no-new-privs; a filter it installs only if another

@@ -1,8 +1,9 @@
-//! The worked program of each step. A language has one source, from which those of all steps are cut.
+//! The worked program of each step. A language has one source, from which those of all its steps
+//! are cut.
 //!
-//! Its marks are comments, each a line of its own: what follows `//[5` is there from step 5 on, what
-//! follows `//[5-8` in steps 5 to 8, both until `//]`. One may be within another. Where comments begin
-//! with `#` the marks are `#[5` and `#]`.
+//! The marks in it are comments, a line each. What follows `//[5` is there from step 5 on, what
+//! follows `//[5-8` in the steps from 5 to 8, both until their `//]`. One may be within another.
+//! Where comments begin with `#` the marks are `#[5` and `#]`.
 
 /// The languages that have one: as `start --lang` calls it, its source, and how its comments begin.
 const SOURCES: [(&str, &str, &str); 3] = [
