@@ -38,7 +38,8 @@ const fn of(
 /// All of them, by steps.
 #[rustfmt::skip] // a row each
 pub const MISTAKES: &[Mistake] = &[
-    of(1, ".args(arguments).exec();", ".args(arguments).status().unwrap_err();",
+    of(1, ".exec();\n    Err(format!(\"{}: {error}\", command.display()))",
+        ".status();\n    error.map(|_| 0).map_err(|error| error.to_string())",
         "exit status of the command"),
     of(1, "Command::new(command).args(arguments)",
         r#"Command::new("sh").arg("-c").arg(words.join(" ".as_ref()))"#,
@@ -52,7 +53,7 @@ pub const MISTAKES: &[Mistake] = &[
     of(3, r#"did("unshare(CLONE_NEWPID)", unshare(CloneFlags::CLONE_NEWPID))?;"#, "",
         "CLONE_NEWPID is missing"),
 
-    of(4, r#"did("mount proc", mount("#, "drop((",
+    of(4, r#"did("mount proc", mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), NULL))?;"#, "",
         "shows the PID namespace in which it was mounted"),
     of(4, r#"Some("proc"), MsFlags"#, r#"Some("tmpfs"), MsFlags"#, "There is no proc file system"),
 
@@ -80,7 +81,7 @@ pub const MISTAKES: &[Mistake] = &[
 
     of(9, r#"did("pivot_root", pivot_root(".", "."))?;"#,
         r#"return did("chroot", nix::unistd::chroot("."));"#, "chroot(2) moves a process and no mount"),
-    of(9, r#"did("umount", umount2(".", MntFlags::MNT_DETACH))?;"#, "", "is still mounted there"),
+    of(9, r#"did("umount", umount2(".", MntFlags::MNT_DETACH))?;"#, "", "let go of the old root"),
     of(9, "change_root(folder)?,", r#"mount_proc(&folder.join("proc"))?,"#,
         "Its / is still the host's"),
 
