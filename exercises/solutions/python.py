@@ -189,7 +189,8 @@ def limited():
         ours = dict(line.strip().split(":", 2)[1:] for line in file)
     group = "/sys/fs/cgroup/pids" + ours["pids"] if "pids" in ours else "/sys/fs/cgroup" + ours[""]
     try:
-        # In v2 a cgroup hands a controller down to those below it.
+        # In v2 a cgroup hands a controller down to those below it. We leave it at that, for others
+        # below may need it, too.
         if "pids" not in ours and os.access(f"{group}/cgroup.subtree_control", os.W_OK):
             write(f"{group}/cgroup.subtree_control", "+pids")
         group += f"/my-container-{os.getpid()}"

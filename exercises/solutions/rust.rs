@@ -220,7 +220,8 @@ fn limited() -> Result<PathBuf, String> {
         (None, None) => return Err("/proc/self/cgroup: we are in none".to_string()),
     };
     let ours = PathBuf::from(format!("{tree}{path}"));
-    // In v2 a cgroup hands a controller down to those below it; v1 has no such file.
+    // In v2 a cgroup hands a controller down to those below it; v1 has no such file. We leave it at
+    // that, for others below may need it, too.
     let _ = fs::OpenOptions::new()
         .write(true)
         .open(ours.join("cgroup.subtree_control"))
