@@ -2,14 +2,13 @@
 # Runs a command in a container: my-container COMMAND [ARG...]
 #[9
 #
-# From step 9 on a shell needs other programs than Debian's:
+# From step 9 on a shell needs more than util-linux 2.38 has, which is Debian 12's:
 #
 #  9 rootfs  after pivot_root(8) the host's umount(8) is out of reach, and a folder without one of
 #            its own keeps the old root
-# 10 init    unshare(1) ignores SIGTERM, so what is sent to us goes no further
+# 10 init    unshare(1) blocks SIGTERM while it waits, so it goes no further
 # 11 limits  the cgroup would have to be removed after a signal, too: see 10
-# 12 powers  setpriv(1) has --bounding-set and --no-new-privs; a filter it installs only if another
-#            program has compiled it
+# 12 powers  setpriv(1) has --bounding-set and --no-new-privs, and no option for a filter
 # 13 enter   nsenter(1) does it: nsenter --target PID --user --preserve-credentials --mount --uts
 #            --ipc --net --pid COMMAND
 #]
