@@ -19,6 +19,7 @@
 //! - [`doctor`]: what comes of each lesson on this host, and why
 //! - [`contents`]: the lessons in the book's order
 //! - [`progress`]: how far the reader has come
+//! - [`programs`]: the lessons' programs, built where they are not
 //!
 //! The namespaces themselves are not here: a lesson makes its system calls in its own file,
 //! where they can be read.
@@ -60,6 +61,8 @@ pub mod netlink;
 pub mod proc;
 #[cfg(target_os = "linux")]
 pub mod progress;
+#[cfg(target_os = "linux")]
+pub mod programs;
 #[cfg(target_os = "linux")]
 pub mod shell;
 #[cfg(target_os = "linux")]

@@ -1,10 +1,8 @@
 //! `workbook`: greets, lists the lessons, runs them, prints the ledger of their claims.
 
 use std::error::Error;
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode, Output, Stdio};
-use std::{env, io};
+use std::io::{self, Write as _};
+use std::process::{ExitCode, Output, Stdio};
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use clap_complete::Shell;
@@ -13,11 +11,9 @@ use workbook::contents::{self, Entry};
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::Found;
+use workbook::programs::{self, START};
 use workbook::transcript::{BAD, GOOD};
 use workbook::{causes, doctor};
-
-/// What std does to run a program.
-const START: &str = "fork() and execve()";
 
 /// A line of output. A full disk is told as the refusal of write(2).
 macro_rules! say {
@@ -168,7 +164,7 @@ fn examine(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
 }
 
 fn run(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
-    build_lessons()?;
+    programs::build(&["--bins"])?;
     if arguments.get_flag("all") {
         return run_all(lessons);
     }
@@ -178,7 +174,7 @@ fn run(lessons: &[Entry], arguments: &ArgMatches) -> Result<u8> {
         if nth > 0 {
             say!(io::stdout(), "")?;
         }
-        let status = Command::new(program(name)?).status().named(START)?;
+        let status = programs::command(name)?.status().named(START)?;
         code = worse(code, status.code());
     }
     Ok(code)
@@ -212,7 +208,7 @@ fn run_all(lessons: &[Entry]) -> Result<u8> {
 
 /// The ledger: the claims of all lessons, the article's first, in the order of their numbers.
 fn claims(lessons: &[Entry]) -> Result<u8> {
-    build_lessons()?;
+    programs::build(&["--bins"])?;
     let mut out = anstream::stdout();
     let (mut code, mut held, mut ledger, mut unchecked) = (HOLDS, 0, Vec::new(), Vec::new());
     for (nth, Entry { name, .. }) in lessons.iter().enumerate() {
@@ -251,7 +247,7 @@ struct Report {
 impl Report {
     fn of(name: &str) -> Result<Self> {
         let Output { status, stdout, stderr } =
-            Command::new(program(name)?).stdin(Stdio::null()).output().named(START)?;
+            programs::command(name)?.stdin(Stdio::null()).output().named(START)?;
         let stderr = String::from_utf8_lossy(&stderr);
         let refused = stderr.lines().find_map(|line| line.strip_prefix("call    "));
         Ok(Self {
@@ -288,7 +284,7 @@ impl Report {
 
 /// The claims that a lesson declares: id and sentence.
 fn declared(name: &str) -> Result<Vec<(String, String)>> {
-    let list = Command::new(program(name)?).arg("--list").output().named(START)?.stdout;
+    let list = programs::command(name)?.arg("--list").output().named(START)?.stdout;
     let list = String::from_utf8_lossy(&list).into_owned();
     let claims = list.lines().filter_map(|line| line.strip_prefix("claim"));
     let pairs = claims.filter_map(|claim| claim.trim().split_once(' '));
@@ -303,32 +299,4 @@ fn worse(so_far: u8, code: Option<i32>) -> u8 {
         (REFUSED, Some(69)) => REFUSED,
         _ => FAILS,
     }
-}
-
-/// A lesson's program stands beside this one.
-fn program(name: &str) -> Result<PathBuf> {
-    let program = env::current_exe()?.with_file_name(name);
-    if program.exists() {
-        return Ok(program);
-    }
-    Err(format!("{name} is not built: run `cargo build` first").into())
-}
-
-/// Under `cargo run` only this program was built: has cargo build the lessons beside it. Without
-/// cargo the programs are taken as they are.
-fn build_lessons() -> Result<()> {
-    let Some(cargo) = env::var_os("CARGO") else { return Ok(()) };
-    let exe = env::current_exe()?;
-    let mut folders = exe.ancestors().skip(1); // target/debug, target
-    let profile = folders.next().and_then(|folder| folder.file_name()).unwrap_or_default();
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--bins", "--manifest-path"])
-        .arg(contents::root().join("Cargo.toml"))
-        .arg("--target-dir")
-        .arg(folders.next().unwrap_or(contents::root()))
-        .arg("--profile")
-        .arg(if profile == "debug" { "dev".as_ref() } else { profile })
-        .status()
-        .named(START)?;
-    if built.success() { Ok(()) } else { Err("the lessons could not be built".into()) }
 }

@@ -9,8 +9,9 @@
 #[cfg(target_os = "linux")]
 pub mod check;
 #[cfg(target_os = "linux")]
-pub mod solutions;
 pub mod questions;
+#[cfg(target_os = "linux")]
+pub mod solutions;
 #[cfg(target_os = "linux")]
 pub mod start;
 #[cfg(target_os = "linux")]
