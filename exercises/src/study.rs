@@ -1,14 +1,228 @@
-//! A lesson, question by question.
+//! A lesson, question by question: what will happen, the run, what has happened, and why.
 
-use clap::{ArgMatches, Command};
-use workbook::host::Refusal;
+mod kept;
+mod reader;
+mod text;
+
+use std::io::{self, BufRead as _, BufReader};
+use std::process::Stdio;
+
+use anstream::{AutoStream, ColorChoice, adapter::strip_str};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use workbook::contents::{self, Entry};
+use workbook::host::{self, Named as _, Refusal};
+use workbook::lesson::{FAILS, HOLDS, REFUSED};
+use workbook::needs::{Found, Verdict};
+use workbook::programs::{self, START};
+use workbook::transcript::{BAD, GOOD};
+
+use crate::questions::{Question, Run, questions};
+use reader::{Cut, Reader};
 
 /// Its arguments.
 pub fn command() -> Command {
-    Command::new("study").about("Go through a lesson: say what will happen, run it, compare")
+    let lessons = contents::lessons().into_iter().flatten();
+    let lesson = Arg::new("lesson")
+        .value_name("LESSON")
+        .help("The lesson (without it: what you missed, then the next one)")
+        .hide_possible_values(true)
+        .value_parser(lessons.map(|lesson| lesson.name).collect::<Vec<_>>());
+    let plain = Arg::new("plain")
+        .long("plain")
+        .help("Print words alone, without colour")
+        .action(ArgAction::SetTrue);
+    Command::new("study")
+        .about("Go through a lesson: say what will happen, run it, compare")
+        .after_help("Answers are read from standard input, a line each: a number, or q to stop.")
+        .args([lesson, plain])
 }
 
-/// Gives the exit code.
-pub fn run(_arguments: &ArgMatches) -> Result<u8, Refusal> {
-    todo!()
+/// Gives the exit code: 0 also for who has stopped early, 69 where a lesson cannot run.
+pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
+    // A reader who pipes us into `head` has seen enough: end as `cat` would.
+    // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    host::memory_is_there()?;
+    let choice = match arguments.get_flag("plain") {
+        true => ColorChoice::Never,
+        false => AutoStream::choice(&io::stdout()),
+    };
+    let mut reader = Reader::new(choice);
+    let done = match arguments.get_one::<String>("lesson") {
+        Some(name) => one(&mut reader, name),
+        None => next(&mut reader),
+    };
+    let done = match done {
+        Ok(code) => reader.sum_up().map(|()| code),
+        Err(Cut::Stopped) => reader.stopped().map(|()| HOLDS),
+        Err(cut) => Err(cut),
+    };
+    match done {
+        Ok(code) => Ok(code),
+        Err(Cut::Stopped) => Ok(HOLDS),
+        Err(Cut::Refused(refusal)) => Err(refusal),
+        Err(Cut::Told(code)) => Ok(code),
+        Err(Cut::Fault(fault)) => {
+            eprintln!("workbook: {fault}");
+            Ok(REFUSED)
+        }
+    }
+}
+
+/// This lesson, with all its questions.
+fn one(reader: &mut Reader, name: &str) -> Result<u8, Cut> {
+    let lessons = contents::lessons().map_err(Cut::fault)?;
+    let found = Found::default();
+    for lesson in lessons.iter().filter(|lesson| lesson.name == name) {
+        if let Verdict::Cannot(refusal) = found.verdict(&lesson.source) {
+            refusal.tell(name);
+            return Err(Cut::Told(REFUSED));
+        }
+        Study::of(lesson)?.go_through(reader, |_, _| true)?;
+    }
+    Ok(HOLDS)
+}
+
+/// What was missed, then the first lesson that this host can run and that is not answered.
+fn next(reader: &mut Reader) -> Result<u8, Cut> {
+    let lessons = contents::lessons().map_err(Cut::fault)?;
+    let found = Found::default();
+    let is_new =
+        |reader: &Reader, study: &Study| study.has(|id| reader.was_right(id) != Some(true));
+    for lesson in lessons.iter().filter(|lesson| found.verdict(&lesson.source).is_run()) {
+        let study = Study::of(lesson)?;
+        if study.has(|id| reader.was_right(id) == Some(false)) {
+            reader.say(&format!("You missed this in {}.\n", lesson.name))?;
+            study.go_through(reader, |reader, id| reader.was_right(id) == Some(false))?;
+        } else if is_new(reader, &study) {
+            study.go_through(reader, |_, _| true)?;
+            return Ok(HOLDS);
+        }
+    }
+    reader.say("You have answered every question that this host can answer.")?;
+    reader.say("To go through a lesson again: cargo run -- study LESSON")?;
+    Ok(HOLDS)
+}
+
+/// A lesson and what its chapter asks.
+struct Study<'lesson> {
+    lesson: &'lesson Entry,
+    questions: Vec<Question>,
+}
+
+/// A question with its number in the chapter, and what the reader has said.
+type Answered<'study> = (usize, &'study Question, usize);
+
+impl<'lesson> Study<'lesson> {
+    fn of(lesson: &'lesson Entry) -> Result<Self, Cut> {
+        let file = format!("book/src/{}.md", lesson.name);
+        let chapter = std::fs::read_to_string(contents::root().join(&file));
+        let chapter = chapter.map_err(|error| Cut::Fault(format!("{file}: {error}")))?;
+        let questions = questions(&file, &chapter).map_err(Cut::fault)?;
+        Ok(Self { lesson, questions })
+    }
+
+    fn id(&self, number: usize) -> String {
+        format!("{}/{number}", self.lesson.name)
+    }
+
+    /// Is there such a question?
+    fn has(&self, is_such: impl Fn(&str) -> bool) -> bool {
+        (1..=self.questions.len()).any(|number| is_such(&self.id(number)))
+    }
+
+    /// Those of its questions that are wanted.
+    fn go_through(
+        &self,
+        reader: &mut Reader,
+        is_wanted: impl Fn(&Reader, &str) -> bool,
+    ) -> Result<(), Cut> {
+        let Entry { name, title, .. } = self.lesson;
+        reader.heading(&format!("{name}: {title}"))?;
+        reader
+            .say(&format!("Chapter: book/src/{name}.md. A number and Enter answers, q stops.\n"))?;
+        let numbered = self.questions.iter().enumerate().map(|(nth, question)| (nth + 1, question));
+        let wanted = numbered.filter(|(number, _)| is_wanted(reader, &self.id(*number)));
+        let (whats, whys): (Vec<_>, Vec<_>) = wanted.partition(|(_, asked)| asked.seen.is_some());
+
+        let mut answered: Vec<Answered> = Vec::new();
+        for (number, question) in whats {
+            answered.push((number, question, reader.ask(number, question)?));
+        }
+        if !answered.is_empty() {
+            let run = self.run(reader)?;
+            reader.show("")?;
+            reader.pause()?;
+            for answer in answered {
+                self.compare(reader, answer, &run)?;
+            }
+        }
+        for (number, question) in whys {
+            let said = reader.ask(number, question)?;
+            self.compare(reader, (number, question, said), &Run::of(""))?;
+        }
+        Ok(())
+    }
+
+    /// Runs the lesson's own program, shows what it prints, and reads that too.
+    fn run(&self, reader: &mut Reader) -> Result<Run, Cut> {
+        let name = &self.lesson.name;
+        reader.say("Now the lesson runs.\n")?;
+        programs::build(&["--bin", name]).map_err(Cut::fault)?;
+        let mut command = programs::command(name).map_err(Cut::fault)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        match reader.has_colour() {
+            true => command.env("CLICOLOR_FORCE", "1"),
+            false => command.env("NO_COLOR", "1"),
+        };
+        let mut child = command.spawn().named(START)?;
+        let mut transcript = String::new();
+        for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+            let line = line.named("read(2)")?;
+            reader.show(&line)?;
+            transcript += &format!("{}\n", strip_str(&line));
+        }
+        let status = child.wait().named("waitpid(2)")?;
+        match status.code() {
+            Some(code) if code == HOLDS.into() || code == FAILS.into() => Ok(Run::of(&transcript)),
+            _ => {
+                reader.say(
+                    "\nThe lesson has not come to its end, so no answer was right or wrong.",
+                )?;
+                Err(Cut::Told(REFUSED))
+            }
+        }
+    }
+
+    /// What the reader has said beside what has happened, and the explanations.
+    fn compare(&self, reader: &mut Reader, answer: Answered, run: &Run) -> Result<(), Cut> {
+        let (number, question, said) = answer;
+        if question.seen.is_some() {
+            reader.heading(&format!("{number}. {}", question.title))?; // it was a run ago
+        }
+        reader.option("You said", said, question)?;
+        let result = question.seen.as_ref().map(|call| (call, run.result(call)));
+        match result {
+            Some((call, Some(result))) => reader.say(&format!("This host: {call} = {result}"))?,
+            Some((call, None)) => reader.say(&format!("This run has not shown: {call}"))?,
+            None => {}
+        }
+        let right = question.right(run).ok();
+        match right {
+            Some(right) if right == said => reader.verdict(GOOD, "As you said.")?,
+            Some(right) => {
+                reader.verdict(BAD, "Not so.")?;
+                reader.option("Right is", right, question)?;
+            }
+            None => {
+                reader.say("On this host it is none of these. That is not held against you.")?
+            }
+        }
+        reader.explain(question)?;
+        if let Some(right) = right {
+            reader.record(self.id(number), right == said);
+        }
+        reader.pause()
+    }
 }
