@@ -1,5 +1,7 @@
 //! Builds the book with the mdBook library, so that nobody has to install mdbook.
 
+mod questions;
+
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ pub fn build(folder: &Path, destination: Option<&Path>) -> Result<PathBuf> {
         if let Some(destination) = destination {
             book.config.build.build_dir = std::path::absolute(destination)?;
         }
+        questions::mark(&mut book.book)?;
         book.build()?;
         anyhow::Ok(folder.join(&book.config.build.build_dir).canonicalize()?)
     })?;

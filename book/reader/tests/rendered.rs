@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use exercises::questions::questions;
+
 fn book() -> PathBuf {
     book_reader::folder().to_path_buf()
 }
@@ -181,4 +183,43 @@ fn an_include_that_mdbook_only_logs_is_an_error() {
 fn a_wrong_command_exits_2() {
     let wrong = Command::new(env!("CARGO_BIN_EXE_book")).arg("biuld").output();
     assert_eq!(wrong.expect("the program starts").status.code(), Some(2));
+}
+
+/// What comes between two marks, each time.
+fn between<'text>(text: &'text str, start: &str, end: &'text str) -> Vec<&'text str> {
+    let parts = text.split(start).skip(1);
+    parts.map(|part| part.split_once(end).map_or(part, |(inside, _)| inside)).collect()
+}
+
+/// The script takes the first list for the options, and the number for the right one.
+#[test]
+fn every_question_has_one_right_option_where_the_script_looks_for_it() {
+    let mut seen = 0;
+    for name in chapters() {
+        let chapter = read(&book().join("src").join(&name).with_extension("md"));
+        let asked = questions(&name, &chapter).unwrap_or_else(|fault| panic!("{fault}"));
+        let html = read(&pages().join(&name).with_extension("html"));
+        let shown = between(&html, "<section class=\"question\"", "</section>");
+        assert_eq!(shown.len(), asked.len(), "{name}");
+        for (question, section) in asked.iter().zip(shown) {
+            let title = &question.title;
+            let right = between(section, " data-right=\"", "\">");
+            let right: usize = right[0].parse().expect("a number");
+            let (options, answer) = section.split_once("<details>").expect("a folded answer");
+            let options = between(options, "<li>", "</li>");
+            let whys = between(answer, "<li>", "</li>");
+            assert_eq!(options.len(), question.options.len(), "{name}: {title}");
+            assert_eq!(whys.len(), options.len(), "{name}: {title}");
+            let marked = |why: &&str| why.starts_with("<strong>Right.</strong> ");
+            assert_eq!(whys.iter().filter(|why| marked(why)).count(), 1, "{name}: {title}");
+            assert!(marked(&whys[right - 1]), "{name}: {title}: {right}");
+            assert!(!section.contains("<!--"), "{name}: {title}: a comment tells");
+            assert!(section.contains("<h3 id=\""), "{name}: {title}: the group has no name");
+            seen += 1;
+        }
+        let files = between(&html, "\"theme/questions-", "\"");
+        let kinds: Vec<_> = files.iter().filter_map(|file| file.rsplit('.').next()).collect();
+        assert_eq!(kinds, ["css", "js"], "{name}: style and script");
+    }
+    assert!(seen > 0, "the book asks something");
 }
