@@ -79,7 +79,8 @@ fn one(reader: &mut Reader, name: &str) -> Result<u8, Cut> {
             refusal.tell(name);
             return Err(Cut::Told(REFUSED));
         }
-        Study::of(lesson)?.go_through(reader, |_, _| true)?;
+        let study = Study::of(lesson)?;
+        study.go_through(reader, &study.ids(|_| true))?;
     }
     Ok(HOLDS)
 }
@@ -88,15 +89,18 @@ fn one(reader: &mut Reader, name: &str) -> Result<u8, Cut> {
 fn next(reader: &mut Reader) -> Result<u8, Cut> {
     let lessons = contents::lessons().map_err(Cut::fault)?;
     let found = Found::default();
-    let is_new =
-        |reader: &Reader, study: &Study| study.has(|id| reader.was_right(id) != Some(true));
-    for lesson in lessons.iter().filter(|lesson| found.verdict(&lesson.source).is_run()) {
-        let study = Study::of(lesson)?;
-        if study.has(|id| reader.was_right(id) == Some(false)) {
-            reader.say(&format!("You missed this in {}.\n", lesson.name))?;
-            study.go_through(reader, |reader, id| reader.was_right(id) == Some(false))?;
-        } else if is_new(reader, &study) {
-            study.go_through(reader, |_, _| true)?;
+    let runs = lessons.iter().filter(|lesson| found.verdict(&lesson.source).is_run());
+    let studies = runs.map(Study::of).collect::<Result<Vec<_>, Cut>>()?;
+    for study in &studies {
+        let missed = study.ids(|id| reader.was_right(id) == Some(false));
+        if !missed.is_empty() {
+            reader.say(&format!("You missed this in {}.\n", study.lesson.name))?;
+            study.go_through(reader, &missed)?;
+        }
+    }
+    for study in &studies {
+        if !study.ids(|id| reader.was_right(id).is_none()).is_empty() {
+            study.go_through(reader, &study.ids(|_| true))?;
             return Ok(HOLDS);
         }
     }
@@ -127,23 +131,20 @@ impl<'lesson> Study<'lesson> {
         format!("{}/{number}", self.lesson.name)
     }
 
-    /// Is there such a question?
-    fn has(&self, is_such: impl Fn(&str) -> bool) -> bool {
-        (1..=self.questions.len()).any(|number| is_such(&self.id(number)))
+    /// The questions whose ids are such.
+    fn ids(&self, is_such: impl Fn(&str) -> bool) -> Vec<String> {
+        let all = (1..=self.questions.len()).map(|number| self.id(number));
+        all.filter(|id| is_such(id)).collect()
     }
 
     /// Those of its questions that are wanted.
-    fn go_through(
-        &self,
-        reader: &mut Reader,
-        is_wanted: impl Fn(&Reader, &str) -> bool,
-    ) -> Result<(), Cut> {
+    fn go_through(&self, reader: &mut Reader, wanted: &[String]) -> Result<(), Cut> {
         let Entry { name, title, .. } = self.lesson;
         reader.heading(&format!("{name}: {title}"))?;
         reader
             .say(&format!("Chapter: book/src/{name}.md. A number and Enter answers, q stops.\n"))?;
         let numbered = self.questions.iter().enumerate().map(|(nth, question)| (nth + 1, question));
-        let wanted = numbered.filter(|(number, _)| is_wanted(reader, &self.id(*number)));
+        let wanted = numbered.filter(|(number, _)| wanted.contains(&self.id(*number)));
         let (whats, whys): (Vec<_>, Vec<_>) = wanted.partition(|(_, asked)| asked.seen.is_some());
 
         let mut answered: Vec<Answered> = Vec::new();
@@ -221,7 +222,7 @@ impl<'lesson> Study<'lesson> {
         }
         reader.explain(question)?;
         if let Some(right) = right {
-            reader.record(self.id(number), right == said);
+            reader.record(self.id(number), right == said)?;
         }
         reader.pause()
     }

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::setsid;
-
-use crate::census::ready_within;
 
 /// Only a test that fails waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -74,8 +73,10 @@ impl Pty {
     /// Reads what there is. `false` when nobody has the other end open any more: EIO.
     fn read(&mut self) -> bool {
         let start = Instant::now();
-        let came = ready_within(&self.ours, DEADLINE);
-        assert!(came, "nothing in {:?} after {}", start.elapsed(), shown(&self.printed));
+        let mut ready = [PollFd::new(self.ours.as_fd(), PollFlags::POLLIN)];
+        let deadline = PollTimeout::try_from(DEADLINE).expect("a few seconds");
+        let came = poll(&mut ready, deadline).expect("poll(2)");
+        assert!(came > 0, "nothing in {:?} after {}", start.elapsed(), shown(&self.printed));
         let mut bytes = [0; 4096];
         let read = self.ours.read(&mut bytes).unwrap_or(0);
         // A terminal ends a line with CR, LF.

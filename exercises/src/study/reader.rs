@@ -39,6 +39,8 @@ impl From<Refusal> for Cut {
 pub struct Reader {
     out: AutoStream<Stdout>,
     kept: Kept,
+    /// Has every answer been kept?
+    is_kept: bool,
     /// How many answers were right, and how many were given.
     right: usize,
     answers: usize,
@@ -49,7 +51,7 @@ type Said = Result<(), Cut>;
 impl Reader {
     pub fn new(choice: ColorChoice) -> Self {
         let out = AutoStream::new(io::stdout(), choice);
-        Self { out, kept: Kept::default(), right: 0, answers: 0 }
+        Self { out, kept: Kept::load(), is_kept: true, right: 0, answers: 0 }
     }
 
     /// Was the last answer to this question right? `None`: there is none.
@@ -58,10 +60,16 @@ impl Reader {
     }
 
     /// Keeps an answer.
-    pub fn record(&mut self, id: String, is_right: bool) {
+    pub fn record(&mut self, id: String, is_right: bool) -> Said {
         self.answers += 1;
         self.right += usize::from(is_right);
-        self.kept.record(id, is_right);
+        match self.kept.record(id, is_right) {
+            Err(refusal) if self.is_kept => {
+                self.is_kept = false;
+                self.say(&format!("Your answers are not kept: {refusal}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub fn has_colour(&self) -> bool {
@@ -158,18 +166,18 @@ impl Reader {
     /// What came of it.
     pub fn sum_up(&mut self) -> Said {
         let Self { right, answers, .. } = *self;
-        match answers {
-            0 => Ok(()),
-            _ if right == answers => self.say(&format!("{right} of {answers} as you said.")),
-            _ => {
-                self.say(&format!("{right} of {answers} as you said."))?;
-                self.say("The others come back with: cargo run -- study")
-            }
+        if answers > 0 {
+            self.say(&format!("{right} of {answers} as you said."))?;
+        }
+        match right < answers && self.is_kept {
+            true => self.say("The others come back with: cargo run -- study"),
+            false => Ok(()),
         }
     }
 
     /// What is said to who has stopped.
     pub fn stopped(&mut self) -> Said {
-        self.say(&format!("Stopped. Answers kept: {}. The others are asked again.", self.answers))
+        let kept = if self.is_kept { self.answers } else { 0 };
+        self.say(&format!("Stopped. Answers kept: {kept}. The others are asked again."))
     }
 }
