@@ -39,7 +39,7 @@ impl Words {
         let (_, section) = page.split_once(&format!("<!-- ANCHOR: {name} -->"))?;
         let (section, _) = section.split_once(&format!("<!-- ANCHOR_END: {name} -->"))?;
         let (text, hints) = section.split_once("<details>").unwrap_or((section, ""));
-        let heading = text.lines().find_map(|line| line.strip_prefix("## "));
+        let heading = text.lines().find_map(|line| line.strip_prefix("### "));
         let paragraphs = text.split("\n\n").map(str::trim);
         let wanted = paragraphs.filter(|text| !text.is_empty()).find(|text| !text.starts_with('#'));
         Some(Self {
@@ -104,7 +104,7 @@ mod tests {
 # Your turn
 
 <!-- ANCHOR: pid -->
-## 3 pid: PID 1 inside
+### 3 pid: PID 1 inside
 
 The command is in a *new* [PID namespace](glossary.md#pid),
 and `getpid()` gives 1.
