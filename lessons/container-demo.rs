@@ -33,7 +33,7 @@ use workbook::lesson::{Control, Lesson, Options};
 use workbook::proc::{comm, namespaces, pids, unlike};
 use workbook::shell::{self, Terminal};
 use workbook::transcript::{Transcript, result, value};
-use workbook::{mounts, user};
+use workbook::{mounts, netlink, user};
 
 const LESSON: Lesson = Lesson {
     name: env!("CARGO_BIN_NAME"),
@@ -213,6 +213,9 @@ fn inside(
     root_of_its_own(container)?;
     if let Some(name) = &container.hostname {
         sethostname(name).named(format_args!("sethostname({name:?})"))?;
+    }
+    if container.namespaces & libc::CLONE_NEWNET != 0 {
+        netlink::lo_up().named(netlink::LO_UP)?; // in a new network namespace it is down: net-demo
     }
     umask(Mode::from_bits_truncate(container.umask));
     chdir(&container.cwd).named(format_args!("chdir({:?})", container.cwd))?;

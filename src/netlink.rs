@@ -16,6 +16,14 @@ use nix::sys::socket::{
 /// In the data of a veth: its other end, as a struct ifinfomsg with attributes. From linux/veth.h.
 pub const VETH_INFO_PEER: u16 = 1;
 
+/// What [`lo_up`] sends.
+pub const LO_UP: &str = "send(RTM_SETLINK, \"lo\", IFF_UP)";
+
+/// Raises the loopback interface, which in a new network namespace is down: net-demo.
+pub fn lo_up() -> nix::Result<()> {
+    Message::link(libc::RTM_SETLINK, libc::IFF_UP).text(libc::IFLA_IFNAME, "lo").send()
+}
+
 /// A message that is being written.
 pub struct Message(Vec<u8>);
 

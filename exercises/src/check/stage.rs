@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::{IFF_UP, IFLA_IFNAME, RTM_SETLINK};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -27,8 +26,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, gethostname, pause, sethostname};
 use workbook::cgroups::{self, Group};
 use workbook::host::{Named as _, Refusal};
-use workbook::netlink::Message;
-use workbook::{guest, mounts, proc};
+use workbook::{guest, mounts, netlink, proc};
 
 use super::finding::Miss;
 use super::target::Target;
@@ -67,8 +65,7 @@ impl<'target> Stage<'target> {
     /// In the watcher: makes the rest of it.
     pub fn set_up(target: &'target Target, group: Option<&Group>) -> Result<Self, Refusal> {
         sethostname(NAME).named(format!("sethostname({NAME:?})"))?;
-        let up = Message::link(RTM_SETLINK, IFF_UP).text(IFLA_IFNAME, "lo").send();
-        up.named("send(RTM_SETLINK, \"lo\", IFF_UP)")?;
+        netlink::lo_up().named(netlink::LO_UP)?;
         mounts::make_private().named(mounts::MAKE_PRIVATE)?;
         mounts::mount_proc().named(mounts::MOUNT_PROC)?;
         let tmpfs = mount(Some("tmpfs"), SHM, Some("tmpfs"), MsFlags::empty(), Some("mode=1777"));
