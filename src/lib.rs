@@ -60,9 +60,9 @@ pub mod netlink;
 #[cfg(target_os = "linux")]
 pub mod proc;
 #[cfg(target_os = "linux")]
-pub mod progress;
-#[cfg(target_os = "linux")]
 pub mod programs;
+#[cfg(target_os = "linux")]
+pub mod progress;
 #[cfg(target_os = "linux")]
 pub mod shell;
 #[cfg(target_os = "linux")]

@@ -138,9 +138,14 @@ impl Place {
 
     /// Notes that this was done; of a lesson or a step once. If that cannot be kept, it is said.
     pub fn note(&self, deeds: &[(Deed, &str)]) {
-        if let Err(refusal) = self.locked().and_then(|kept| kept.note(deeds)) {
+        if let Err(refusal) = self.try_to_note(deeds) {
             say(format_args!("progress was not kept: {refusal}"));
         }
+    }
+
+    /// The same; or why it cannot be kept.
+    pub fn try_to_note(&self, deeds: &[(Deed, &str)]) -> Result<(), Refusal> {
+        self.locked()?.note(deeds)
     }
 
     /// Leaves out what `is_forgotten`, and gives how much that was.

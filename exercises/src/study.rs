@@ -1,6 +1,5 @@
 //! A lesson, question by question: what will happen, the run, what has happened, and why.
 
-mod kept;
 mod reader;
 mod text;
 
@@ -186,7 +185,7 @@ impl<'lesson> Study<'lesson> {
         }
         let status = child.wait().named("waitpid(2)")?;
         match status.code() {
-            Some(code) if code == HOLDS.into() || code == FAILS.into() => Ok(Run::of(&transcript)),
+            Some(code) if [HOLDS, FAILS].map(i32::from).contains(&code) => Ok(Run::of(&transcript)),
             _ => {
                 reader.say(
                     "\nThe lesson has not come to its end, so no answer was right or wrong.",
@@ -222,7 +221,7 @@ impl<'lesson> Study<'lesson> {
         }
         reader.explain(question)?;
         if let Some(right) = right {
-            reader.record(self.id(number), right == said)?;
+            reader.record(&self.id(number), right == said)?;
         }
         reader.pause()
     }

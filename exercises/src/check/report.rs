@@ -7,6 +7,7 @@ use anstyle::Style;
 use serde_json::{Value, json};
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::HOLDS;
+use workbook::progress::Deed;
 use workbook::transcript::{BAD, GOOD};
 
 use super::finding::{Came, Miss, Outcome, Seen};
@@ -98,7 +99,7 @@ impl Report {
         if !hint {
             return self.text("hint", "cargo run -- check --hint");
         }
-        let nth = kept::ask("hint", came.step.name).min(words.hints.len());
+        let nth = kept::ask(Deed::Hint, came.step.name).min(words.hints.len());
         let Some(hint) = words.hints.get(nth.saturating_sub(1)) else { return Ok(()) };
         self.text("hint", &format!("{hint} ({nth} of {})", words.hints.len()))
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use workbook::contents;
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS};
+use workbook::progress::Deed;
 
 use crate::solutions;
 
@@ -53,7 +54,7 @@ impl Words {
 /// Prints the worked program of a step, in the language of the program in this folder: after the
 /// step is passed, or when it is asked for twice. Gives the exit code.
 pub fn solution(step: &Step, folder: &Path) -> Result<u8, Refusal> {
-    if !kept::is_passed(step.name) && kept::ask("solution", step.name) < 2 {
+    if !kept::is_passed(step.name) && kept::ask(Deed::Solution, step.name) < 2 {
         let why = format!("step {} is not passed yet: ask again to see it all the same", step.name);
         return not_ready(&why, FAILS);
     }

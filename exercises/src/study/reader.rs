@@ -6,8 +6,8 @@ use std::io::{self, BufRead as _, IsTerminal as _, Stdout, Write as _};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use workbook::host::{Named as _, Refusal};
+use workbook::progress::{Deed, Place, Progress};
 
-use super::kept::Kept;
 use super::text::{plain, width, wrap};
 use crate::questions::Question;
 
@@ -38,7 +38,9 @@ impl From<Refusal> for Cut {
 /// Who reads and answers.
 pub struct Reader {
     out: AutoStream<Stdout>,
-    kept: Kept,
+    place: Place,
+    /// What was done before.
+    progress: Progress,
     /// Has every answer been kept?
     is_kept: bool,
     /// How many answers were right, and how many were given.
@@ -51,19 +53,21 @@ type Said = Result<(), Cut>;
 impl Reader {
     pub fn new(choice: ColorChoice) -> Self {
         let out = AutoStream::new(io::stdout(), choice);
-        Self { out, kept: Kept::load(), is_kept: true, right: 0, answers: 0 }
+        let place = Place::of_user();
+        Self { out, progress: place.progress(), place, is_kept: true, right: 0, answers: 0 }
     }
 
     /// Was the last answer to this question right? `None`: there is none.
     pub fn was_right(&self, id: &str) -> Option<bool> {
-        self.kept.was_right(id)
+        self.progress.answer(id)
     }
 
     /// Keeps an answer.
-    pub fn record(&mut self, id: String, is_right: bool) -> Said {
+    pub fn record(&mut self, id: &str, is_right: bool) -> Said {
         self.answers += 1;
         self.right += usize::from(is_right);
-        match self.kept.record(id, is_right) {
+        let deed = if is_right { Deed::Right } else { Deed::Wrong };
+        match self.place.try_to_note(&[(deed, id)]) {
             Err(refusal) if self.is_kept => {
                 self.is_kept = false;
                 self.say(&format!("Your answers are not kept: {refusal}"))
