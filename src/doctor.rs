@@ -1,5 +1,6 @@
 //! `workbook doctor`: what comes of each lesson on this host, and why.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use crate::contents::Entry;
@@ -21,16 +22,20 @@ fn core(lessons: &[Entry], found: &Found) -> (usize, usize) {
     (core.clone().filter(can).count(), core.count())
 }
 
-/// A line a lesson. Gives the refusals, each once, in the order of the numbers that the lines have.
+/// A line a lesson, and which were done. Gives the refusals, each once, in the order of the numbers that the lines have.
 pub fn print_lessons<'found>(
     out: &mut impl Write,
     lessons: &[Entry],
     found: &'found Found,
+    done: &BTreeSet<&str>,
 ) -> io::Result<Vec<&'found Refusal>> {
     let mut refusals: Vec<&Refusal> = Vec::new();
     for Entry { name, title, source } in lessons {
         match found.verdict(source) {
-            Verdict::Runs => writeln!(out, "{GOOD}runs{GOOD:#}    {name:<17} {title}")?,
+            Verdict::Runs => {
+                let verdict = if done.contains(&**name) { "done" } else { "runs" };
+                writeln!(out, "{GOOD}{verdict}{GOOD:#}    {name:<17} {title}")?;
+            }
             Verdict::Partly(open) => {
                 writeln!(out, "{GOOD}partly{GOOD:#}  {name:<17} {title}")?;
                 for (id, want) in open {
@@ -52,7 +57,7 @@ pub fn print_lessons<'found>(
 /// For a reader: the lessons, what refuses them, the tools.
 pub fn print(out: &mut impl Write, lessons: &[Entry], found: &Found) -> io::Result<()> {
     writeln!(out, "What runs on {}\n", host::here())?;
-    let refusals = print_lessons(out, lessons, found)?;
+    let refusals = print_lessons(out, lessons, found, &BTreeSet::new())?;
     for (nth, refusal) in refusals.into_iter().enumerate() {
         write!(out, "\n[{}]\n{}", nth + 1, refusal.explanation())?;
     }

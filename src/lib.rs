@@ -19,6 +19,7 @@
 //! - [`doctor`]: what comes of each lesson on this host, and why
 //! - [`contents`]: the lessons in the book's order
 //! - [`progress`]: how far the reader has come
+//! - [`reset`]: forgets it
 //! - [`programs`]: the lessons' programs, built where they are not
 //!
 //! The namespaces themselves are not here: a lesson makes its system calls in its own file,
@@ -63,6 +64,8 @@ pub mod proc;
 pub mod programs;
 #[cfg(target_os = "linux")]
 pub mod progress;
+#[cfg(target_os = "linux")]
+pub mod reset;
 #[cfg(target_os = "linux")]
 pub mod shell;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! `workbook`: greets, lists the lessons, runs them, prints the ledger of their claims.
 
 use std::error::Error;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::process::{ExitCode, Output, Stdio};
 
@@ -11,9 +12,10 @@ use workbook::contents::{self, Entry};
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::Found;
-use workbook::programs::{self, START};
+use workbook::programs::{self, EXERCISES, START};
+use workbook::progress::{Deed, Place, Progress};
 use workbook::transcript::{BAD, GOOD};
-use workbook::{causes, doctor};
+use workbook::{causes, doctor, reset};
 
 /// A line of output. A full disk is told as the refusal of write(2).
 macro_rules! say {
@@ -54,6 +56,13 @@ fn workbook() -> Result<u8> {
             clap_complete::generate(shell, &mut usage, "workbook", &mut script);
             io::stdout().write_all(&script).named("write(1)")?;
             Ok(HOLDS)
+        }
+        Some(("reset", arguments)) => reset::run(arguments),
+        Some((name, words)) if EXERCISES.iter().any(|(known, _)| *known == name) => {
+            let words = words.get_many::<OsString>("words").into_iter().flatten();
+            let words: Vec<_> =
+                [OsStr::new(name)].into_iter().chain(words.map(|word| &**word)).collect();
+            Err(programs::become_exercises(&words))
         }
         Some(("man", _)) => {
             let mut page = Vec::new();
@@ -118,34 +127,77 @@ fn usage(lessons: &[Entry]) -> clap::Command {
                 .about("Print the completions of `workbook` for a shell")
                 .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell))),
         )
+        .subcommands(EXERCISES.map(|(name, about)| {
+            clap::Command::new(name).about(about).disable_help_flag(true).arg(
+                Arg::new("words")
+                    .value_name("ARGUMENTS")
+                    .help("--help lists them")
+                    .value_parser(value_parser!(OsString))
+                    .num_args(0..)
+                    .allow_hyphen_values(true)
+                    .trailing_var_arg(true),
+            )
+        }))
+        .subcommand(reset::command(lessons))
         .subcommand(clap::Command::new("man").about("Print the man page of `workbook`"))
 }
 
-/// No command: the lessons in the book's order, what this host can run, what to type next.
+/// No command: the lessons in the book's order, what this host can run, how far the reader has come,
+/// what to type next.
 fn greet(lessons: &[Entry]) -> Result<u8> {
     let mut out = anstream::stdout();
     say!(out, "Starting with Linux Containers: a workbook that your own kernel checks\n")?;
-    let found = Found::default();
-    let refusals = doctor::print_lessons(&mut out, lessons, &found).named("write(1)")?;
+    let (found, progress) = (Found::default(), Place::of_user().progress());
+    let done = progress.all(Deed::Ran);
+    let refusals = doctor::print_lessons(&mut out, lessons, &found, &done).named("write(1)")?;
     for (nth, refusal) in refusals.into_iter().enumerate() {
         say!(out, "{}[{}] {refusal}", if nth == 0 { "\n" } else { "" }, nth + 1)?;
     }
-    let next = lessons.iter().find(|lesson| found.verdict(&lesson.source).is_run());
-    let (next, meaning) = match (next, lessons.first()) {
-        (Some(next), _) => (&next.name, "with book/src/ open beside it"),
-        (None, Some(first)) => (&first.name, "says why it cannot run here, and what to do"),
+    say!(out, "\nHere: {}.", host::here())?;
+    if let Some(so_far) = so_far(&progress) {
+        say!(out, "You: {so_far}.")?;
+    }
+    let mut can = lessons.iter().filter(|lesson| found.verdict(&lesson.source).is_run()).peekable();
+    let (next, meaning) = match (can.peek().copied(), lessons.first()) {
+        (Some(first), _) => (
+            can.find(|lesson| !done.contains(&*lesson.name)).unwrap_or(first),
+            "with book/src/ open beside it",
+        ),
+        (None, Some(first)) => (first, "says why it cannot run here, and what to do"),
         (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
     };
-    say!(out, "\nHere: {}.\n", host::here())?;
-    say!(out, "next    cargo run --bin {next:<17} {meaning}")?;
-    say!(out, "all     cargo run -- run --all            every lesson, a line each")?;
-    say!(out, "claims  cargo run -- claims               every claim, and whether it holds")?;
-    say!(
-        out,
-        "doctor  cargo run -- doctor               what cannot run here, why, and what to do"
-    )?;
+    let back = match progress.missed().len() {
+        0 => "predict, run, and see what you did not know".to_string(),
+        missed => format!("predict, and {missed} that you missed come back"),
+    };
+    say!(out, "\nnext    cargo run --bin {:<17} {meaning}", next.name)?;
+    for (what, command, meaning) in [
+        ("study", "study", &*back),
+        ("build", "start", "a container of your own; then: cargo run -- check"),
+        ("all", "run --all", "every lesson, a line each"),
+        ("claims", "claims", "every claim, and whether it holds"),
+        ("doctor", "doctor", "what cannot run here, why, and what to do"),
+    ] {
+        say!(out, "{what:<7} cargo run -- {command:<20} {meaning}")?;
+    }
     say!(out, "book    cargo book                        the book, in your browser")?;
     Ok(HOLDS)
+}
+
+/// What the reader has done, if anything.
+fn so_far(progress: &Progress) -> Option<String> {
+    let (right, wrong) = (progress.all(Deed::Right), progress.all(Deed::Wrong));
+    let answers = right.union(&wrong).count();
+    let [ran, passed] = [Deed::Ran, Deed::Passed].map(|deed| progress.all(deed).len());
+    let parts = [
+        (ran > 0).then(|| format!("lessons run: {ran}")),
+        (answers > 0).then(|| {
+            format!("predictions right: {} of {answers}", answers - progress.missed().len())
+        }),
+        (passed > 0).then(|| format!("steps passed: {passed}")),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// What this host can run, why not the rest, what to do.

@@ -2,6 +2,8 @@
 
 use std::env;
 use std::error::Error;
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use crate::contents;
@@ -17,6 +19,23 @@ pub fn command(name: &str) -> Result<Command, Box<dyn Error>> {
         return Ok(Command::new(program));
     }
     Err(format!("{name} is not built: run `cargo build` first").into())
+}
+
+/// What `workbook` hands over to the program `exercises`, which is built for those who ask for it:
+/// the name and what it does.
+pub const EXERCISES: [(&str, &str); 3] = [
+    ("study", "Go through a lesson: say what will happen, run it, compare"),
+    ("start", "Make a package of your own, to build a container in"),
+    ("check", "Take your program through the steps of a container"),
+];
+
+/// Becomes `exercises`, with these words. Its terminal, its signals and its exit code are ours then.
+pub fn become_exercises(words: &[&OsStr]) -> Box<dyn Error> {
+    let exercises = build(&["--package", "exercises"]).and_then(|()| command("exercises"));
+    match exercises {
+        Ok(mut exercises) => exercises.args(words).exec().into(),
+        Err(error) => error,
+    }
 }
 
 /// Under `cargo run` only one program was built: has cargo build others beside it, those that these

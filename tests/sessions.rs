@@ -33,7 +33,7 @@ struct Terminal {
 impl Terminal {
     fn new(mut command: Command, user: User) -> Self {
         let before = Census::take(contents::root());
-        command.env("LC_ALL", "C");
+        command.env("LC_ALL", "C").env("XDG_STATE_HOME", lessons::STATE);
         host::run_as(&mut command, user);
         Self { pty: Pty::start(command).expect("a terminal"), before }
     }

@@ -12,15 +12,16 @@ fn main() -> ExitCode {
     // A reader who pipes us into `head` has seen enough: end as `cat` would.
     // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
-    let usage = Command::new("workbook").subcommand_required(true).subcommands([
-        study::command(),
-        start::command(),
-        check::command(),
-        // What the checker gives to the reader's program to run.
-        Command::new(probe::NAME)
-            .hide(true)
-            .arg(Arg::new("words").num_args(0..).allow_hyphen_values(true)),
-    ]);
+    let usage =
+        Command::new("workbook").bin_name("workbook").subcommand_required(true).subcommands([
+            study::command(),
+            start::command(),
+            check::command(),
+            // What the checker gives to the reader's program to run.
+            Command::new(probe::NAME)
+                .hide(true)
+                .arg(Arg::new("words").num_args(0..).allow_hyphen_values(true)),
+        ]);
     let code = match usage.get_matches().subcommand() {
         Some(("study", arguments)) => study::run(arguments),
         Some(("start", arguments)) => start::run(arguments),

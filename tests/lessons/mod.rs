@@ -127,10 +127,13 @@ fn build(program: &Path) {
     assert!(cargo.status().expect("cargo starts").success(), "{program:?} cannot be built");
 }
 
+/// Where what the tests run keeps its progress: not where the reader's is.
+pub const STATE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/state");
+
 /// A lesson, ready to run: no input, none of the reader's settings, and it must not call cargo.
 pub fn command(name: &str) -> Command {
     let mut command = Command::new(program(name));
-    command.stdin(Stdio::null());
+    command.stdin(Stdio::null()).env("XDG_STATE_HOME", STATE);
     for variable in ["CARGO", "SHELL", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
