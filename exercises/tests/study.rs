@@ -1,5 +1,5 @@
-//! A reader goes through a lesson: the real program, in a process of its own, with a state folder of
-//! its own.
+//! A reader goes through a lesson: the real program, in a process of its own, with a state folder
+//! of its own.
 
 #[path = "../../tests/host/mod.rs"]
 mod host;
