@@ -40,7 +40,7 @@ impl Words {
         let (_, section) = page.split_once(&format!("<!-- ANCHOR: {name} -->"))?;
         let (section, _) = section.split_once(&format!("<!-- ANCHOR_END: {name} -->"))?;
         let (text, hints) = section.split_once("<details>").unwrap_or((section, ""));
-        let heading = text.lines().find_map(|line| line.strip_prefix("### "));
+        let heading = text.lines().find(|line| line.starts_with('#')); // of any level
         let paragraphs = text.split("\n\n").map(str::trim);
         let wanted = paragraphs.filter(|text| !text.is_empty()).find(|text| !text.starts_with('#'));
         Some(Self {
