@@ -1,0 +1,65 @@
+//! The page with the steps, and the ends of the chapters.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use exercises::check::steps::STEPS;
+use exercises::check::words::{PAGE, Words};
+use workbook::contents;
+
+/// Their subject is no part of one's own container, or it is all of it.
+const WITHOUT_A_STEP: [&str; 11] = [
+    "kvm-demo",
+    "vm-demo",
+    "guest-demo",
+    "visible-demo",
+    "lxc-demo",
+    "namespaces-demo",
+    "migrate-demo",
+    "criu-demo",
+    "time-demo",
+    "refused-demo",
+    "container-demo",
+];
+
+fn read(file: &str) -> String {
+    fs::read_to_string(contents::root().join(file))
+        .unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+#[test]
+fn the_page_has_the_steps_that_the_checker_knows_each_with_three_hints() {
+    let page = read(PAGE);
+    let sections: Vec<_> =
+        page.lines().filter_map(|line| line.strip_prefix("### ")?.split_once(": ")).collect();
+    let known: Vec<_> =
+        STEPS.iter().map(|step| format!("{} {}", step.number(), step.name)).collect();
+    assert_eq!(sections.iter().map(|section| section.0).collect::<Vec<_>>(), known);
+    for (step, (_, title)) in STEPS.iter().zip(sections) {
+        let words = Words::of(step);
+        assert_eq!(words.title, title, "{}", step.name);
+        assert!(!words.wanted.is_empty(), "{}: what is wanted?", step.name);
+        assert_eq!(words.hints.len(), 3, "{}: a nudge, the man page, the lesson", step.name);
+        assert!(words.hints[2].contains("-demo"), "{}: {}", step.name, words.hints[2]);
+    }
+}
+
+#[test]
+fn a_chapter_ends_with_its_step() {
+    let mut ends = BTreeSet::new();
+    for lesson in contents::lessons().expect("SUMMARY.md") {
+        let name = lesson.name.as_str();
+        let chapter = read(&format!("book/src/{name}.md"));
+        let end = chapter.rsplit_once("\n## Your turn\n\n").map_or("", |(_, end)| end);
+        let step = STEPS.iter().find(|step| {
+            let include = format!("{{{{#include your-turn.md:{}}}}}\n", step.name);
+            end == format!("{include}\nThe whole source is `lessons/{name}.rs`.\n")
+        });
+        assert_eq!(step.is_none(), WITHOUT_A_STEP.contains(&name), "{name} ends with: {end}");
+        ends.extend(step.map(|step| (name.to_string(), step.name)));
+    }
+    for step in &STEPS {
+        let end = (step.lesson.to_string(), step.name);
+        assert!(ends.contains(&end), "{} does not end with step {}", step.lesson, step.name);
+    }
+}
