@@ -1,6 +1,8 @@
 //! A reader goes through a lesson: the real program, in a process of its own, with a state folder
 //! of its own.
 
+#[path = "../../tests/accepted/mod.rs"]
+mod accepted;
 #[path = "../../tests/host/mod.rs"]
 mod host;
 #[path = "../../tests/terminal/mod.rs"]
@@ -135,6 +137,18 @@ fn what_was_missed_comes_back_first_until_it_is_answered() {
     assert!(!again.contains("pid-demo: PID 1"), "it is answered: {again}");
 }
 
+/// The book shows the first question and what comes of the answer, without the rest.
+#[test]
+fn the_book_shows_a_question_and_its_answer() {
+    let said = said(&mut study("pid-demo", &state("book")), "1 2 ");
+    let (question, rest) = said.split_once("\n2. ").expect("a second question");
+    let (_, rest) = rest.split_once("by hand").expect("the run");
+    let (_, answer) = rest.split_once("\n\n").expect("the end of the run");
+    let (answer, _) = answer.split_once("\n2. ").expect("the second answer");
+    let shown = format!("$ cargo run -- study pid-demo\n{question}\n...\n\n{answer}\n...\n");
+    accepted::assert_accepted("workbook@study", &shown);
+}
+
 /// What is right is what this host does, also when a filter makes it do something else.
 #[test]
 fn the_run_says_what_is_right() {
@@ -237,7 +251,11 @@ fn a_terminal_of_40_columns_is_kept_to_and_colour_only_where_it_is_wanted() {
     let mut words = Vec::new();
     for (arguments, variable, has_colour) in cases {
         let printed = session(arguments, variable);
-        assert_eq!(printed.contains('\x1b'), has_colour, "{arguments} {variable:?}: {printed}");
+        let is_coloured = |text: &str| text.contains('\x1b');
+        assert_eq!(is_coloured(&printed), has_colour, "{arguments} {variable:?}: {printed}");
+        let run = printed.split("Now the lesson runs.").nth(1).expect("a run");
+        let claims = run.lines().filter(|line| line.contains("A20 ")).collect::<String>();
+        assert_eq!(is_coloured(&claims), has_colour, "{arguments} {variable:?}: {run}");
         let printed = anstream::adapter::strip_str(&printed).to_string();
         let (before, run) = printed.split_once("Now the lesson runs.").expect("a run");
         let (_, after) = run.split_once("by hand").expect("the end of the run");
