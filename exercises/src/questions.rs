@@ -236,14 +236,19 @@ impl Run {
         Self(parts.collect())
     }
 
-    /// The result of `WHO CALL`, where `*` stands for any text; with `#2` at its end, that of the
-    /// second such observation.
+    /// The result of `WHO CALL`.
     pub fn result(&self, observation: &str) -> Option<&str> {
+        Some(self.observed(observation)?.1)
+    }
+
+    /// An observation as it was printed, and its result. `*` stands for any text; with `#2` at the
+    /// end it is the second such one.
+    pub fn observed(&self, observation: &str) -> Option<(&str, &str)> {
         let numbered = observation.rsplit_once(" #");
         let numbered = numbered.and_then(|(call, nth)| Some((call, nth.parse::<usize>().ok()?)));
         let (call, nth) = numbered.unwrap_or((observation, 1));
         let mut found = self.0.iter().filter(|(seen, _)| fits(call, seen));
-        Some(&found.nth(nth.checked_sub(1)?)?.1)
+        found.nth(nth.checked_sub(1)?).map(|(call, result)| (&**call, &**result))
     }
 }
 

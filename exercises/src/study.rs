@@ -202,10 +202,9 @@ impl<'lesson> Study<'lesson> {
             reader.heading(&format!("{number}. {}", question.title))?; // it was a run ago
         }
         reader.option("You said", said, question)?;
-        let result = question.seen.as_ref().map(|call| (call, run.result(call)));
-        match result {
-            Some((call, Some(result))) => reader.say(&format!("This host: {call} = {result}"))?,
-            Some((call, None)) => reader.say(&format!("This run has not shown: {call}"))?,
+        match question.seen.as_deref().map(|seen| run.observed(seen).ok_or(seen)) {
+            Some(Ok((call, result))) => reader.quote(&format!("This host: {call} = {result}"))?,
+            Some(Err(seen)) => reader.quote(&format!("This run has not shown: {seen}"))?,
             None => {}
         }
         let right = question.right(run).ok();

@@ -92,6 +92,11 @@ impl Reader {
         if text.ends_with('\n') { self.show("") } else { Ok(()) }
     }
 
+    /// What a run has printed: there `*` is no emphasis.
+    pub fn quote(&mut self, text: &str) -> Said {
+        self.show(&wrap("", text, width()))
+    }
+
     fn item(&mut self, start: &str, text: &str) -> Said {
         self.show(&wrap(start, &plain(text), width()))
     }
