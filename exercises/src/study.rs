@@ -98,7 +98,7 @@ fn next(reader: &mut Reader) -> Result<u8, Cut> {
         }
     }
     for study in &studies {
-        if !study.ids(|id| reader.was_right(id).is_none()).is_empty() {
+        if study.is_new(reader) {
             study.go_through(reader, &study.ids(|_| true))?;
             return Ok(HOLDS);
         }
@@ -136,14 +136,21 @@ impl<'lesson> Study<'lesson> {
         all.filter(|id| is_such(id)).collect()
     }
 
+    /// Has the reader not come to its end? What will happen may stay unanswered, where this host
+    /// does not show it. Why can be answered everywhere, and is asked last.
+    fn is_new(&self, reader: &Reader) -> bool {
+        let mut whys = (1..).zip(&self.questions).filter(|(_, asked)| asked.seen.is_none());
+        whys.any(|(number, _)| reader.was_right(&self.id(number)).is_none())
+    }
+
     /// Those of its questions that are wanted.
     fn go_through(&self, reader: &mut Reader, wanted: &[String]) -> Result<(), Cut> {
         let Entry { name, title, .. } = self.lesson;
         reader.heading(&format!("{name}: {title}"))?;
         reader
             .say(&format!("Chapter: book/src/{name}.md. A number and Enter answers, q stops.\n"))?;
-        let numbered = self.questions.iter().enumerate().map(|(nth, question)| (nth + 1, question));
-        let wanted = numbered.filter(|(number, _)| wanted.contains(&self.id(*number)));
+        let wanted =
+            (1..).zip(&self.questions).filter(|(number, _)| wanted.contains(&self.id(*number)));
         let (whats, whys): (Vec<_>, Vec<_>) = wanted.partition(|(_, asked)| asked.seen.is_some());
 
         let mut answered: Vec<Answered> = Vec::new();
@@ -187,9 +194,8 @@ impl<'lesson> Study<'lesson> {
         match status.code() {
             Some(code) if [HOLDS, FAILS].map(i32::from).contains(&code) => Ok(Run::of(&transcript)),
             _ => {
-                reader.say(
-                    "\nThe lesson has not come to its end, so no answer was right or wrong.",
-                )?;
+                reader
+                    .say("The lesson has not come to its end, so no answer was right or wrong.")?;
                 Err(Cut::Told(REFUSED))
             }
         }
@@ -214,9 +220,7 @@ impl<'lesson> Study<'lesson> {
                 reader.verdict(BAD, "Not so.")?;
                 reader.option("Right is", right, question)?;
             }
-            None => {
-                reader.say("On this host it is none of these. That is not held against you.")?
-            }
+            None => reader.say("So none of these is right or wrong here, and nothing is kept.")?,
         }
         reader.explain(question)?;
         if let Some(right) = right {
