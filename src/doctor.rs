@@ -22,7 +22,8 @@ fn core(lessons: &[Entry], found: &Found) -> (usize, usize) {
     (core.clone().filter(can).count(), core.count())
 }
 
-/// A line a lesson, and which were done. Gives the refusals, each once, in the order of the numbers that the lines have.
+/// A line a lesson, and which were done. Gives the refusals, each once, in the order of the numbers
+/// that the lines have.
 pub fn print_lessons<'found>(
     out: &mut impl Write,
     lessons: &[Entry],
@@ -31,13 +32,15 @@ pub fn print_lessons<'found>(
 ) -> io::Result<Vec<&'found Refusal>> {
     let mut refusals: Vec<&Refusal> = Vec::new();
     for Entry { name, title, source } in lessons {
+        let unless_done = |verdict| if done.contains(&**name) { "done" } else { verdict };
         match found.verdict(source) {
             Verdict::Runs => {
-                let verdict = if done.contains(&**name) { "done" } else { "runs" };
+                let verdict = unless_done("runs");
                 writeln!(out, "{GOOD}{verdict}{GOOD:#}    {name:<17} {title}")?;
             }
             Verdict::Partly(open) => {
-                writeln!(out, "{GOOD}partly{GOOD:#}  {name:<17} {title}")?;
+                let verdict = unless_done("partly");
+                writeln!(out, "{GOOD}{verdict:<6}{GOOD:#}  {name:<17} {title}")?;
                 for (id, want) in open {
                     writeln!(out, "{:26}{id} stays open for want of {want}", "")?;
                 }

@@ -13,9 +13,8 @@ use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::Found;
 use workbook::programs::{self, EXERCISES, START};
-use workbook::progress::{Deed, Place, Progress};
 use workbook::transcript::{BAD, GOOD};
-use workbook::{causes, doctor, reset};
+use workbook::{causes, doctor, greeting, reset};
 
 /// A line of output. A full disk is told as the refusal of write(2).
 macro_rules! say {
@@ -70,7 +69,7 @@ fn workbook() -> Result<u8> {
             io::stdout().write_all(&page).named("write(1)")?;
             Ok(HOLDS)
         }
-        _ => greet(&lessons),
+        _ => greeting::greet(&lessons),
     }
 }
 
@@ -140,64 +139,6 @@ fn usage(lessons: &[Entry]) -> clap::Command {
         }))
         .subcommand(reset::command(lessons))
         .subcommand(clap::Command::new("man").about("Print the man page of `workbook`"))
-}
-
-/// No command: the lessons in the book's order, what this host can run, how far the reader has come,
-/// what to type next.
-fn greet(lessons: &[Entry]) -> Result<u8> {
-    let mut out = anstream::stdout();
-    say!(out, "Starting with Linux Containers: a workbook that your own kernel checks\n")?;
-    let (found, progress) = (Found::default(), Place::of_user().progress());
-    let done = progress.all(Deed::Ran);
-    let refusals = doctor::print_lessons(&mut out, lessons, &found, &done).named("write(1)")?;
-    for (nth, refusal) in refusals.into_iter().enumerate() {
-        say!(out, "{}[{}] {refusal}", if nth == 0 { "\n" } else { "" }, nth + 1)?;
-    }
-    say!(out, "\nHere: {}.", host::here())?;
-    if let Some(so_far) = so_far(&progress) {
-        say!(out, "You: {so_far}.")?;
-    }
-    let mut can = lessons.iter().filter(|lesson| found.verdict(&lesson.source).is_run()).peekable();
-    let (next, meaning) = match (can.peek().copied(), lessons.first()) {
-        (Some(first), _) => (
-            can.find(|lesson| !done.contains(&*lesson.name)).unwrap_or(first),
-            "with book/src/ open beside it",
-        ),
-        (None, Some(first)) => (first, "says why it cannot run here, and what to do"),
-        (None, None) => return Err("book/src/SUMMARY.md names no lesson".into()),
-    };
-    let back = match progress.missed().len() {
-        0 => "predict, run, and see what you did not know".to_string(),
-        missed => format!("predict, and {missed} that you missed come back"),
-    };
-    say!(out, "\nnext    cargo run --bin {:<17} {meaning}", next.name)?;
-    for (what, command, meaning) in [
-        ("study", "study", &*back),
-        ("build", "start", "a container of your own; then: cargo run -- check"),
-        ("all", "run --all", "every lesson, a line each"),
-        ("claims", "claims", "every claim, and whether it holds"),
-        ("doctor", "doctor", "what cannot run here, why, and what to do"),
-    ] {
-        say!(out, "{what:<7} cargo run -- {command:<20} {meaning}")?;
-    }
-    say!(out, "book    cargo book                        the book, in your browser")?;
-    Ok(HOLDS)
-}
-
-/// What the reader has done, if anything.
-fn so_far(progress: &Progress) -> Option<String> {
-    let (right, wrong) = (progress.all(Deed::Right), progress.all(Deed::Wrong));
-    let answers = right.union(&wrong).count();
-    let [ran, passed] = [Deed::Ran, Deed::Passed].map(|deed| progress.all(deed).len());
-    let parts = [
-        (ran > 0).then(|| format!("lessons run: {ran}")),
-        (answers > 0).then(|| {
-            format!("predictions right: {} of {answers}", answers - progress.missed().len())
-        }),
-        (passed > 0).then(|| format!("steps passed: {passed}")),
-    ];
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// What this host can run, why not the rest, what to do.

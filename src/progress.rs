@@ -83,18 +83,22 @@ impl Progress {
         before - self.0.len()
     }
 
-    /// None if it is not of this format, or is damaged.
-    fn read(text: &str) -> Option<Self> {
-        let whole = text.rfind('\n').map_or(0, |end| end + 1); // a full disk has cut the last line
-        let mut lines = text[..whole].lines();
-        let is_ours = lines.next().is_none_or(|first| first == FIRST);
+    /// What a file says, and how much of it, in bytes: a last line that a full disk has cut is
+    /// nothing. None if it is not of this format, or is damaged.
+    fn read(bytes: &[u8]) -> Option<(Self, usize)> {
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let mut lines = str::from_utf8(&bytes[..whole]).ok()?.lines();
+        let is_ours = match lines.next() {
+            Some(first) => first == FIRST,
+            None => FIRST.as_bytes().starts_with(bytes),
+        };
         let deed = |line: &str| {
             let (word, name) = line.split_once(' ')?;
             let (deed, _) = WORDS.iter().find(|(_, known)| *known == word)?;
             Some((*deed, name.to_string()))
         };
         let lines: Option<Vec<_>> = lines.map(deed).collect();
-        lines.filter(|_| is_ours).map(Self)
+        lines.filter(|_| is_ours).map(|lines| (Self(lines), whole))
     }
 
     fn lines(&self) -> String {
@@ -127,8 +131,8 @@ impl Place {
     pub fn progress(&self) -> Progress {
         let read = || {
             let file = self.folder()?.join(NAME);
-            let text = text(&file)?;
-            Progress::read(&text).ok_or_else(|| not_ours(&file))
+            let found = Progress::read(&bytes(&file)?);
+            found.map(|(progress, _)| progress).ok_or_else(|| not_ours(&file))
         };
         read().unwrap_or_else(|refusal| {
             say(format_args!("progress was not read: {refusal}"));
@@ -173,12 +177,13 @@ impl Place {
         let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
         let lock = lock.named(format_args!("flock({folder:?}, LOCK_EX)"))?;
         let file = folder.join(NAME);
-        let found = text(&file)?;
-        let whole = found.rfind('\n').map_or(0, |end| end + 1) as u64;
-        if let Some(progress) = Progress::read(&found) {
+        if let Some((progress, whole)) = Progress::read(&bytes(&file)?) {
+            let whole = whole as u64;
             return Ok(Kept { file, whole, progress, _lock: lock });
         }
-        let aside = (1..).map(|nth| folder.join(format!("{NAME}.{nth}"))).find(|at| !at.exists());
+        let aside = (1..)
+            .map(|nth| folder.join(format!("{NAME}.{nth}")))
+            .find(|at| at.symlink_metadata().is_err());
         let aside = aside.unwrap_or_default(); // the numbers do not end
         say(format_args!("{}; it is now {}", not_ours(&file), aside.display()));
         fs::rename(&file, &aside).named(format_args!("rename({file:?}, {aside:?})"))?;
@@ -217,12 +222,13 @@ impl Kept {
     }
 }
 
-/// The file's text; none if it is not there.
-fn text(file: &Path) -> Result<String, Refusal> {
-    match fs::read(file) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error).named(format_args!("read({file:?})")),
+/// What is in the file; nothing if it is not there. Who opens a FIFO waits for its other end.
+fn bytes(file: &Path) -> Result<Vec<u8>, Refusal> {
+    match file.metadata() {
+        Ok(found) if !found.is_file() => Err(Refusal::seen(file.display(), "no regular file")),
+        Ok(_) => fs::read(file).named(format_args!("read({file:?})")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).named(format_args!("stat({file:?})")),
     }
 }
 
@@ -230,7 +236,8 @@ fn not_ours(file: &Path) -> Refusal {
     Refusal::seen(file.display(), "damaged, or of a newer workbook")
 }
 
-/// With another's $HOME, as sudo(8) can leave it, root would make files that its owner cannot write.
+/// With another's $HOME, as sudo(8) can leave it, root would make files that its owner cannot
+/// write.
 fn not_of_another(folder: &Path) -> Result<(), Refusal> {
     let there = folder.ancestors().find_map(|folder| Some((folder, folder.metadata().ok()?)));
     match there {

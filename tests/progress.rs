@@ -4,11 +4,16 @@ mod host;
 mod lessons;
 mod terminal;
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, id};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, thread};
 
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use terminal::Pty;
 
 const FIRST: &str = "workbook progress 1";
@@ -24,7 +29,7 @@ impl State {
     }
 
     /// With a file that says this.
-    fn with(text: &str) -> Self {
+    fn with(text: impl AsRef<[u8]>) -> Self {
         let state = Self::new();
         fs::create_dir_all(state.folder()).expect("a folder");
         fs::write(state.folder().join("progress"), text).expect("a file");
@@ -104,16 +109,20 @@ fn ten_at_once_lose_nothing() {
 
 #[test]
 fn a_damaged_or_newer_file_is_set_aside() {
-    for strange in
-        ["workbook progress 2\nran uts-demo\n", "\0\u{1}\n", "workbook progress 1\nodd\n"]
-    {
+    for strange in [
+        &b"workbook progress 2\nran uts-demo\n"[..],
+        b"\0\x01\n",
+        b"workbook progress 1\nodd\n",
+        b"workbook progress 1\nran \xff\n",
+        b"a letter without an end",
+    ] {
         let state = State::with(strange);
         let greeting = state.workbook(&[]);
         assert!(text(&greeting.stderr).contains("progress was not read: "), "{greeting:?}");
         let said = state.on_a_terminal(lessons::command("pid-demo"));
         assert!(said.contains("progress.1"), "{said}");
         assert_eq!(state.lines(), [FIRST, "ran pid-demo"]);
-        let aside = fs::read_to_string(state.folder().join("progress.1")).expect("it is there");
+        let aside = fs::read(state.folder().join("progress.1")).expect("it is there");
         assert_eq!(aside, strange);
     }
 }
@@ -125,6 +134,32 @@ fn a_cut_line_is_written_over() {
     let said = state.on_a_terminal(lessons::command("pid-demo"));
     assert!(!said.contains("progress"), "{said}");
     assert_eq!(state.lines(), [FIRST, "ran uts-demo", "ran pid-demo"]);
+    let state = State::with("workbook prog");
+    state.on_a_terminal(lessons::command("pid-demo"));
+    assert_eq!(state.lines(), [FIRST, "ran pid-demo"]);
+}
+
+/// At the call that would make the file shorter, and at the one that would replace it.
+#[test]
+fn who_is_killed_while_it_is_written_loses_nothing() {
+    let all = [FIRST, "ran uts-demo", "wrong pid-demo/1"];
+    let state = State::with(all.join("\n") + "\n");
+    let killed_at = |call: &str, program: &str, arguments: &[&str]| {
+        let mut strace = state.own(Command::new("strace"));
+        strace.args(["-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL")]);
+        strace.arg(lessons::program(program)).args(arguments);
+        let (status, said) = Pty::start(strace).expect("a terminal").end();
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{said}");
+        assert_eq!(state.lines(), all);
+    };
+    killed_at("ftruncate", "pid-demo", &[]);
+    killed_at("rename", "workbook", &["reset", "lessons", "--yes"]);
+    state.on_a_terminal(lessons::command("pid-demo"));
+    assert_eq!(state.lines(), [&all[..], &["ran pid-demo"]].concat());
+    assert!(state.workbook(&["reset", "lessons", "--yes"]).status.success());
+    assert_eq!(state.lines(), [FIRST, "wrong pid-demo/1"]);
+    let left = fs::read_dir(state.folder()).expect("a folder").count();
+    assert_eq!(left, 1, "nothing is left of who was killed");
 }
 
 #[test]
@@ -132,7 +167,7 @@ fn where_it_cannot_be_kept_that_is_said() {
     let state = State::new();
     fs::create_dir_all(state.folder().join("progress")).expect("a folder, and no file");
     let said = state.on_a_terminal(lessons::command("pid-demo"));
-    assert!(said.contains("progress was not kept: read("), "{said}");
+    assert!(said.contains("progress = no regular file"), "{said}");
 
     let state = State::new();
     fs::write(&state.0, "").expect("a file, and no folder");
@@ -153,6 +188,49 @@ fn a_full_disk_is_no_reason_to_fail() {
     let said = state.on_a_terminal(shell);
     assert!(said.contains("progress was not kept: mkdir("), "{said}");
     assert!(said.contains("-1 ENOSPC"), "{said}");
+}
+
+/// Root must not make files in a user's folder, and a user cannot in root's.
+#[test]
+fn a_folder_of_another_is_left_alone() {
+    let state = State::new();
+    fs::create_dir_all(&state.0).expect("a folder");
+    let why = if geteuid().is_root() {
+        chown(&state.0, Some(65534), None).expect("root gives it away");
+        "of user 65534, and we are root"
+    } else {
+        fs::set_permissions(&state.0, Permissions::from_mode(0o500)).expect("ours");
+        "-1 EACCES"
+    };
+    let said = state.on_a_terminal(lessons::command("pid-demo"));
+    assert!(said.contains("progress was not kept: "), "{said}");
+    assert!(said.contains(why), "{said}");
+    assert_eq!(fs::read_dir(&state.0).expect("a folder").count(), 0);
+}
+
+/// Then it is that of the password database, if that has one.
+#[test]
+fn nobody_needs_a_home() {
+    let state = State::new();
+    fs::create_dir_all(&state.0).expect("a folder");
+    for (nth, is_known) in [true, false].into_iter().enumerate() {
+        let home = state.0.join(nth.to_string());
+        fs::create_dir(&home).expect("a folder");
+        let user = format!("root:x:0:0::{}:/bin/sh\n", home.display());
+        fs::write(home.join("passwd"), if is_known { &*user } else { "" }).expect("a file");
+        fs::write(home.join("nsswitch.conf"), "passwd: files\n").expect("a file");
+        let script = "for file in passwd nsswitch.conf; do
+                test ! -e /etc/$file || mount --bind \"$1/$file\" /etc/$file || exit
+            done
+            exec env --unset=HOME --unset=XDG_STATE_HOME \"$0\"";
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script]).arg(lessons::program("pid-demo")).arg(&home);
+        host::run_as_root_of_a_shared_host(&mut shell);
+        let said = state.on_a_terminal(shell);
+        let file = home.join(".local/state/starting-with-linux-containers/progress");
+        assert_eq!(file.exists(), is_known, "{said}");
+        assert_eq!(said.contains("progress was not kept: $HOME = nothing"), !is_known, "{said}");
+    }
 }
 
 #[test]
