@@ -43,7 +43,7 @@ fn next<'lessons>(
     let done = progress.all(Deed::Ran);
     let mut can = lessons.iter().filter(|lesson| found.verdict(&lesson.source).is_run()).peekable();
     let Some(first) = can.peek().copied() else {
-        return Some((lessons.first()?, "says why it cannot run here, and what to do"));
+        return Some((lessons.first()?, "says why not, and what to do"));
     };
     let new = can.find(|lesson| !done.contains(&*lesson.name));
     Some((new.unwrap_or(first), "with book/src/ open beside it"))
@@ -56,12 +56,12 @@ fn offer(
     progress: &Progress,
 ) -> Result<(), Refusal> {
     let study = match progress.missed().len() {
-        0 => "predict, run, and see what you did not know".to_string(),
-        missed => format!("predict, and {missed} that you missed come back"),
+        0 => "predict, run, compare".to_string(),
+        missed => format!("{missed} that you missed come back"),
     };
     let build = match progress.all(Deed::Passed).len() {
-        0 => ("start", "a container of your own; then: cargo run -- check"),
-        _ => ("check", "your container, and the first step it has not reached"),
+        0 => ("start", "a container of your own; then: check"),
+        _ => ("check", "your container: the step to do next"),
     };
     writeln!(out, "\nnext    cargo run --bin {:<17} {meaning}", next.name).named("write(1)")?;
     for (what, command, meaning) in [
@@ -69,7 +69,7 @@ fn offer(
         ("build", build.0, build.1),
         ("all", "run --all", "every lesson, a line each"),
         ("claims", "claims", "every claim, and whether it holds"),
-        ("doctor", "doctor", "what cannot run here, why, and what to do"),
+        ("doctor", "doctor", "what cannot run here, and what to do"),
     ] {
         writeln!(out, "{what:<7} cargo run -- {command:<20} {meaning}").named("write(1)")?;
     }

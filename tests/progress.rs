@@ -263,3 +263,28 @@ fn reset_asks_first_and_forgets_what_it_is_told_to() {
     }
     assert_eq!(state.workbook(&["reset", "nothing"]).status.code(), Some(2));
 }
+
+#[test]
+fn the_greeting_says_how_far_somebody_is_and_what_comes_next() {
+    let new = text(&State::new().workbook(&[]).stdout);
+    assert!(!new.contains("\nYou: "), "{new}");
+    assert!(new.contains("\nbuild   cargo run -- start "), "{new}");
+    let next = |said: &str| {
+        let line = said.lines().find(|line| line.starts_with("next ")).expect("what is next");
+        line.split_whitespace().nth(4).expect("a lesson").to_string()
+    };
+    let first = next(&new);
+
+    let answers = "wrong pid-demo/1\nright pid-demo/1\nwrong pid-demo/2\nwrong pid-demo/2\n";
+    let state = State::with(format!("{FIRST}\nran {first}\n{answers}passed run\npassed pid\n"));
+    let said = text(&state.workbook(&[]).stdout);
+    assert!(said.contains(&format!("\ndone    {first}")), "{said}");
+    let so_far = "\nYou: lessons run: 1, predictions right: 1 of 2, steps passed: 2.\n";
+    assert!(said.contains(so_far), "{said}");
+    assert_ne!(next(&said), first);
+    assert!(said.contains(" 1 that you missed come back\n"), "{said}");
+    assert!(said.contains("\nbuild   cargo run -- check "), "{said}");
+    for line in said.lines().skip_while(|line| !line.starts_with("You: ")) {
+        assert!(line.len() <= 80, "{line}");
+    }
+}

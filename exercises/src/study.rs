@@ -14,6 +14,7 @@ use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::{Found, Verdict};
 use workbook::programs::{self, START};
+use workbook::progress::Deed;
 use workbook::transcript::{BAD, GOOD};
 
 use crate::questions::{Question, Run, questions};
@@ -191,6 +192,9 @@ impl<'lesson> Study<'lesson> {
             transcript += &format!("{}\n", strip_str(&line));
         }
         let status = child.wait().named("waitpid(2)")?;
+        if status.success() {
+            reader.keep(Deed::Ran, name)?; // the lesson itself has seen a pipe, and no reader
+        }
         match status.code() {
             Some(code) if [HOLDS, FAILS].map(i32::from).contains(&code) => Ok(Run::of(&transcript)),
             _ => {

@@ -132,6 +132,9 @@ fn what_was_missed_comes_back_first_until_it_is_answered() {
     let state = state("missed");
     said(&mut study("pid-demo", &state), "1 2 3 ");
     said(&mut study("uts-demo", &state), "3 2 2 ");
+    let file = state.join("starting-with-linux-containers/progress");
+    let kept = fs::read_to_string(file).expect("it is kept");
+    assert!(kept.contains("\nran pid-demo\n") && kept.contains("\nran uts-demo\n"), "{kept}");
     let again = said(&mut study("", &state), "3 1 ");
     assert!(again.starts_with("You missed this in pid-demo.\n"), "{again}");
     let parts =
@@ -225,7 +228,7 @@ fn a_wrong_key_is_asked_again() {
 #[test]
 fn who_has_no_place_to_keep_answers_is_told_once() {
     let said = said(&mut study("pid-demo", Path::new("/proc/no")), "1 2 3 ");
-    let why = "Your answers are not kept: ";
+    let why = "Your progress is not kept: ";
     assert_eq!(said.matches(why).count(), 1, "{said}");
     assert!(said.ends_with("1 of 3 as you said.\n"), "nothing comes back: {said}");
 }

@@ -41,7 +41,7 @@ pub struct Reader {
     place: Place,
     /// What was done before.
     progress: Progress,
-    /// Has every answer been kept?
+    /// Has everything been kept?
     is_kept: bool,
     /// How many answers were right, and how many were given.
     right: usize,
@@ -66,11 +66,15 @@ impl Reader {
     pub fn record(&mut self, id: &str, is_right: bool) -> Said {
         self.answers += 1;
         self.right += usize::from(is_right);
-        let deed = if is_right { Deed::Right } else { Deed::Wrong };
-        match self.place.try_to_note(&[(deed, id)]) {
+        self.keep(if is_right { Deed::Right } else { Deed::Wrong }, id)
+    }
+
+    /// Keeps what was done. That it cannot be kept is said once.
+    pub fn keep(&mut self, deed: Deed, name: &str) -> Said {
+        match self.place.try_to_note(&[(deed, name)]) {
             Err(refusal) if self.is_kept => {
                 self.is_kept = false;
-                self.say(&format!("Your answers are not kept: {refusal}"))
+                self.say(&format!("Your progress is not kept: {refusal}"))
             }
             _ => Ok(()),
         }
