@@ -112,9 +112,13 @@ impl Progress {
 }
 
 /// The folder in which the progress of whoever runs us is kept. It is to be asked for before a
-/// lesson makes itself another user.
+/// lesson makes itself another user: in a user namespace everybody can be root, and all owners that
+/// it does not map are 65534.
 #[derive(Debug)]
-pub struct Place(Result<PathBuf, Refusal>);
+pub struct Place {
+    folder: Result<PathBuf, Refusal>,
+    may_write: Result<(), Refusal>,
+}
 
 impl Place {
     /// Of this user. It need not be there.
@@ -124,7 +128,9 @@ impl Place {
         let state = set("XDG_STATE_HOME")
             .or_else(|| Some(set("HOME").or_else(passwd)?.join(".local/state")));
         let none = || Refusal::seen("$HOME", "nothing, and no user has our number");
-        Self(state.map(|state| state.join("starting-with-linux-containers")).ok_or_else(none))
+        let folder = state.map(|state| state.join("starting-with-linux-containers"));
+        let may_write = folder.as_deref().map_or(Ok(()), not_of_another);
+        Self { folder: folder.ok_or_else(none), may_write }
     }
 
     /// What is noted there. If it cannot be read that is said, and it is as if nothing were.
@@ -165,13 +171,13 @@ impl Place {
     }
 
     fn folder(&self) -> Result<&PathBuf, Refusal> {
-        self.0.as_ref().map_err(Refusal::clone)
+        self.folder.as_ref().map_err(Refusal::clone)
     }
 
     /// The file, for one process at a time. What is no progress of this format is set aside.
     fn locked(&self) -> Result<Kept, Refusal> {
         let folder = self.folder()?;
-        not_of_another(folder)?;
+        self.may_write.clone()?;
         fs::create_dir_all(folder).named(format_args!("mkdir({folder:?})"))?;
         let lock = File::open(folder).named(format_args!("open({folder:?})"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno);
