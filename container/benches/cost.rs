@@ -238,6 +238,7 @@ fn bundle(folder: &Path, (whole, net): (bool, bool), command: &str) -> Result<Pa
 }
 
 /// What one run took, and the most that one of its processes had in memory, in kB.
+#[derive(Clone, Copy)]
 struct Run {
     time: Duration,
     peak: i64,
@@ -273,26 +274,38 @@ fn compare(mut all: Vec<Contestant>, rounds: usize) -> Result<()> {
             false
         }
     });
-    let mut times = vec![Vec::new(); all.len()];
-    let mut peaks = vec![0; all.len()];
+    #[derive(Clone, Default)]
+    struct Came {
+        times: Vec<f64>,
+        ratios: Vec<f64>,
+        peak: i64,
+        failed: usize,
+    }
+    let mut came = vec![Came::default(); all.len()];
     for _ in 0..rounds {
-        for (nth, one) in all.iter().enumerate() {
-            let Run { time, peak } = run(one)?;
-            times[nth].push(time.as_secs_f64() * 1e3);
-            peaks[nth] = peaks[nth].max(peak);
+        let first = run(&all[0])?;
+        for (one, came) in all.iter().zip(&mut came) {
+            let ran = if one.0 == all[0].0 { Ok(first) } else { run(one) };
+            let Ok(Run { time, peak }) = ran else {
+                came.failed += 1;
+                continue;
+            };
+            came.times.push(time.as_secs_f64() * 1e3);
+            came.ratios.push(time.as_secs_f64() / first.time.as_secs_f64());
+            came.peak = came.peak.max(peak);
         }
     }
     println!("| | median | half of the runs | ratio to C | largest process |");
     println!("|---|---|---|---|---|");
-    let first = times[0].clone();
-    for ((one, times), peak) in all.iter().zip(&mut times).zip(peaks) {
-        let mut ratios: Vec<_> = times.iter().zip(&first).map(|(time, c)| time / c).collect();
-        let [quarter, median, three] = quartiles(times);
-        let [_, ratio, _] = quartiles(&mut ratios);
-        let name = one.0;
+    for ((name, _), came) in all.iter().zip(&mut came) {
+        let [quarter, median, three] = quartiles(&mut came.times);
+        let ([_, ratio, _], peak) = (quartiles(&mut came.ratios), came.peak);
         println!(
             "| {name} | {median:.2} ms | {quarter:.2} to {three:.2} | {ratio:.2} | {peak} kB |"
         );
+        if came.failed > 0 {
+            not_here.push(format!("{name}, {} times, on which it failed", came.failed));
+        }
     }
     not_here.iter().for_each(|why| println!("\nNot measured: {why}."));
     Ok(())
@@ -320,6 +333,7 @@ fn namespaces(rounds: usize) -> Result<()> {
     for _ in 0..rounds {
         for ((_, kind), times) in kinds.iter().zip(&mut times) {
             let with = if *kind == 0 { 0 } else { kind | user };
+            cloned(0)?; // meanwhile the kernel can clear away what was before
             times.push(cloned(with)?.as_secs_f64() * 1e6);
         }
     }
