@@ -99,7 +99,11 @@ fn ten_at_once_lose_nothing() {
     let names = names.map(|name| format!("{name}-demo"));
     thread::scope(|scope| {
         for name in &names {
-            scope.spawn(|| state.on_a_terminal(lessons::command(name)));
+            // Each waits between reading and writing, so that the next one is there, too.
+            let delay = ["-qq", "-o", "/dev/null", "-e", "inject=ftruncate:delay_enter=50000"];
+            let mut strace = Command::new("strace");
+            strace.args(delay).arg(lessons::program(name));
+            scope.spawn(|| state.on_a_terminal(strace));
         }
     });
     let lines = state.lines();
