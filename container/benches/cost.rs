@@ -53,7 +53,7 @@ fn main() -> Result<()> {
     namespaces(rounds)?;
     for whole in [false, true] {
         for net in [true, false] {
-            let what = if whole { "All that container-demo has" } else { "A root and `/proc`" };
+            let what = if whole { "All that container-demo has" } else { "A root and /proc" };
             let with = if net { "with" } else { "without" };
             println!("\n### {what}, as {user}, {with} a network namespace\n");
             let all = contestants(&folder.0, &programs, (whole, net), "/bin/true")?;

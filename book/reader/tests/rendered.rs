@@ -109,7 +109,7 @@ fn every_page_shows_every_include_of_its_chapter() {
 /// What a page must have of an include: all of it; of Markdown the heading and the commands, which
 /// rendering leaves as they are.
 fn as_rendered<'a>(target: &str, text: &'a str) -> Vec<&'a str> {
-    if !target.contains(".md:") {
+    if !target.contains(".md") {
         return vec![text];
     }
     let lines = text.lines().filter(|line| line.starts_with("### ") || line.starts_with("$ "));
