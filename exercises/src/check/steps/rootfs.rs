@@ -26,9 +26,9 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let Some(place) = old_root(stage, &container)? else { return Ok(()) };
     let why = match place.as_str() {
         "/" => {
-            "The host's / is still that of the mount namespace: chroot(2) moves a process and no \
-             mount, and who has CAP_SYS_CHROOT gets out of it. pivot_root(2), and then let go of \
-             the old root: umount2(2) with MNT_DETACH."
+            "The host's / is still mounted, below its own, and who has CAP_SYS_CHROOT gets back to \
+             it. chroot(2) moves a process and no mount: it takes pivot_root(2), and then \
+             umount2(2) of the old root, with MNT_DETACH."
         }
         _ => {
             "The host's / is still mounted there: umount2(2) with MNT_DETACH, after pivot_root(2)."
