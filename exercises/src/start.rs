@@ -8,11 +8,10 @@ use std::process;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use nix::errno::Errno;
-use workbook::contents;
 use workbook::host::{Named as _, Refusal};
 
-/// Where it is made if the reader says nothing: `.gitignore` lists it.
-const FOLDER: &str = "my-container";
+use crate::check::target::{FOLDER, to_check};
+
 /// The exit code of wrong usage.
 const USAGE: u8 = 2;
 /// The workbook's own lock file, from which a Rust package gets the versions that are here already.
@@ -108,11 +107,7 @@ fn lock() -> String {
 /// What the reader is told.
 fn next(folder: &Path, language: &Language) -> String {
     let name = folder.display();
-    let is_default = folder.canonicalize().is_ok_and(|at| at == contents::root().join(FOLDER));
-    let check = match is_default {
-        true => "cargo run -- check".to_string(),
-        false => format!("cargo run -- check --dir {name}"),
-    };
+    let check = to_check(folder);
     let file = language.read;
     format!(
         "made    {name}/{file}: it runs the command that it is given\n\

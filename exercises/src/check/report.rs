@@ -27,13 +27,16 @@ pub struct Report {
     name: String,
     is_own: bool,
     is_json: bool,
+    /// What asks for a hint, and what for the worked program of a step.
+    again: [String; 2],
 }
 
 impl Report {
     /// Begins it.
     pub fn new(target: &Target, is_json: bool) -> Result<Self, Refusal> {
         let (name, is_own) = (target.name.clone(), target.is_own);
-        let mut report = Self { out: anstream::stdout(), name, is_own, is_json };
+        let again = ["--hint", "--solution"].map(|word| target.again(word));
+        let mut report = Self { out: anstream::stdout(), name, is_own, is_json, again };
         let page = COLUMNS.saturating_sub(report.name.chars().count());
         match page > PAGE.len() {
             true => report.line(format!("{}{QUIET}{PAGE:>page$}{QUIET:#}\n", report.name))?,
@@ -81,10 +84,8 @@ impl Report {
         }
         let is_passed = |came: &&Came| matches!(came.outcome, Outcome::Passed);
         let Some(last) = all.iter().rfind(is_passed).filter(|_| self.is_own) else { return Ok(()) };
-        let number = last.step.number();
-        self.line(format!(
-            "\nStep {number} as another wrote it: cargo run -- check --solution {number}"
-        ))
+        let (number, solution) = (last.step.number(), &self.again[1]);
+        self.line(format!("\nStep {number} as another wrote it: {solution} {number}"))
     }
 
     fn miss(&mut self, came: &Came, miss: &Miss, hint: bool) -> Result<(), Refusal> {
@@ -97,7 +98,7 @@ impl Report {
         self.text("likely", &miss.mistake)?;
         self.text("read", &format!("book/src/{}.md", came.step.lesson))?;
         if !hint {
-            return self.text("hint", "cargo run -- check --hint");
+            return self.text("hint", &self.again[0].clone());
         }
         let nth = kept::ask(Deed::Hint, came.step.name).min(words.hints.len());
         let Some(hint) = words.hints.get(nth.saturating_sub(1)) else { return Ok(()) };

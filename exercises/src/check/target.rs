@@ -13,6 +13,8 @@ use workbook::lesson::FAILS;
 pub const ROOTFS: &str = "{rootfs}";
 /// Stands in a word for the process whose container is entered.
 pub const PID: &str = "{pid}";
+/// The folder of the reader's own package, if no other is named: `.gitignore` lists it.
+pub const FOLDER: &str = "my-container";
 /// The exit code of wrong usage.
 const USAGE: u8 = 2;
 
@@ -59,7 +61,7 @@ impl Target {
 
     /// The folder of the reader's own package.
     pub fn folder(given: Option<&PathBuf>) -> PathBuf {
-        given.cloned().unwrap_or_else(|| contents::root().join("my-container"))
+        given.cloned().unwrap_or_else(|| contents::root().join(FOLDER))
     }
 
     /// The reader's own program: `run` in this folder, or what cargo builds there.
@@ -97,10 +99,26 @@ impl Target {
         }))
     }
 
+    /// What the reader types to have it checked once more, with one more word.
+    pub fn again(&self, word: &str) -> String {
+        match self.is_own {
+            true => format!("{} {word}", to_check(&self.folder)),
+            false => format!("{CHECK} {word} -- {}", self.name),
+        }
+    }
+
     /// Is there a word for the new root?
     pub fn wants_rootfs(&self) -> bool {
         self.with_rootfs.iter().any(|word| word.contains(ROOTFS))
     }
+}
+
+const CHECK: &str = "cargo run -- check";
+
+/// What is typed to check the package in this folder.
+pub fn to_check(folder: &Path) -> String {
+    let is_default = folder.canonicalize().is_ok_and(|at| at == contents::root().join(FOLDER));
+    if is_default { CHECK.to_string() } else { format!("{CHECK} --dir {}", folder.display()) }
 }
 
 /// This program is the probe, too.
