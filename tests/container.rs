@@ -7,6 +7,7 @@ mod lessons;
 mod terminal;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Pid, getegid, geteuid};
 use serde_json::{Value, json};
 use terminal::Pty;
+use workbook::cgroups;
 
 const LESSON: &str = "container-demo";
 const USERS: [User; 2] = [User::Root, User::Ordinary];
@@ -423,6 +425,44 @@ fn it_hands_over_the_terminal_and_takes_it_back() {
 }
 
 /// Where we can have a cgroup. Elsewhere it says so, and runs all the same.
+/// Where root can have such a cgroup: the one that asks for too much is killed, and of the time of
+/// the processors there is as much as was asked for.
+#[test]
+fn memory_and_processor_time_are_limited() {
+    let can = |controller| geteuid().is_root() && cgroups::try_out(&[controller]).is_ok();
+    if !is_here() || !can("memory") || !can("cpu") {
+        eprintln!("not tried here: limits of memory and processor time");
+        return;
+    }
+    let folder = Folder::new();
+    let mut config = config_for(User::Root);
+    config["linux"]["resources"] =
+        json!({ "memory": { "limit": 16 << 20 }, "cpu": { "quota": 50_000 } });
+    let bundle = folder.bundle(&config.to_string());
+    let before = Census::take(bundle);
+    let too_much = "busybox dd if=/dev/zero of=/dev/null bs=64M count=1 2>&1; echo $?";
+    let output = sh(User::Root, bundle, too_much);
+    assert_eq!(text(&output.stdout).lines().last(), Some("137"), "{output:?}");
+
+    let mut child = command(User::Root, &["sh", "-c", "echo here; read end"], bundle)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut here = String::new();
+    let out = child.stdout.take().expect("a pipe");
+    BufReader::new(out).read_line(&mut here).expect("a line");
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let children = fs::read_to_string(children).expect("its children"); // and who keeps the cgroup
+    let cgroups = children.split_whitespace().filter_map(|pid| cgroups::of(pid, "cpu"));
+    let files = cgroups.flat_map(|(at, _)| ["cpu.max", "cpu.cfs_quota_us"].map(|v| at.join(v)));
+    let quotas: Vec<_> = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let is_ours = |quota: &String| quota.split_whitespace().next() == Some("50000");
+    assert!(quotas.iter().any(is_ours), "{quotas:?}");
+    drop(child.stdin.take());
+    child.wait().expect("its end");
+    before.assert_same_within(Duration::from_secs(5), "a container with limits");
+}
+
 #[test]
 fn limits_hold_or_are_named() {
     if !is_here() {
@@ -445,7 +485,7 @@ fn limits_hold_or_are_named() {
             "" => assert!(out.contains("fork") && status != Some(5), "{user:?}: {out}, {status:?}"),
             _ => assert!(named && status == Some(5), "{user:?}: {out}{err}"),
         }
-        let can = workbook::cgroups::try_out(&["pids"]).is_ok();
+        let can = cgroups::try_out(&["pids"]).is_ok();
         assert!(user != User::Root || !geteuid().is_root() || !can || err.is_empty(), "{err}");
 
         // And killed at some moments nothing stays.
