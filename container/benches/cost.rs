@@ -57,7 +57,7 @@ fn main() -> Result<()> {
             let with = if net { "with" } else { "without" };
             println!("\n### {what}, as {user}, {with} a network namespace\n");
             let all = contestants(&folder.0, &programs, (whole, net), "/bin/true")?;
-            compare(all, rounds)?;
+            compare(&folder.0, all, rounds)?;
         }
     }
     println!("\n### Many alive at once, as {user}\n");
@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     println!("\n### pid-demo, and the same in C, as {user}\n");
     let lesson = programs.lesson.display().to_string();
     let c = folder.0.join("pid").display().to_string();
-    compare(vec![("in C", vec![c]), ("pid-demo", vec![lesson])], rounds)
+    compare(&folder.0, vec![("in C", vec![c]), ("pid-demo", vec![lesson])], rounds)
 }
 
 /// Our programs: as `cargo build --release` makes it, and linked so that nothing is left to do at
@@ -83,6 +83,7 @@ fn build(folder: &Path) -> Result<Programs> {
     }
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     cc(&sources.join("raw.c"), &folder.join("raw"), &["-static"])?;
+    cc(&sources.join("peak.c"), &folder.join("peak"), &["-static"])?;
     cc(&sources.join("pid.c"), &folder.join("pid"), &[])?;
     for (name, source) in [("true", TRUE), ("stay", STAY)] {
         let file = folder.join(name).with_extension("c");
@@ -237,35 +238,27 @@ fn bundle(folder: &Path, (whole, net): (bool, bool), command: &str) -> Result<Pa
     Ok(bundle)
 }
 
-/// What one run took, and the most that one of its processes had in memory, in kB.
-#[derive(Clone, Copy)]
-struct Run {
-    time: Duration,
-    peak: i64,
-}
-
-fn run((name, words): &Contestant) -> Result<Run> {
+/// What one run took.
+fn run((name, words): &Contestant) -> Result<Duration> {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let start = Instant::now();
     let mut child = command.spawn()?;
-    let mut status = 0;
-    // SAFETY: a rusage of zeros is one.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: writes to both; the child is ours, and nobody else waits for it.
-    let reaped = unsafe { libc::wait4(child.id() as i32, &mut status, 0, &mut usage) };
+    let status = child.wait()?;
     let time = start.elapsed();
-    if reaped < 0 {
-        return Err(io::Error::last_os_error().into());
-    }
     let said = io::read_to_string(child.stderr.take().ok_or("no pipe")?)?;
-    if status != 0 {
-        return Err(format!("{name}: {}", said.lines().last().unwrap_or("no word")).into());
-    }
-    Ok(Run { time, peak: usage.ru_maxrss })
+    let why = || format!("{name}: {}", said.lines().last().unwrap_or("no word"));
+    if status.success() { Ok(time) } else { Err(why().into()) }
 }
 
-fn compare(mut all: Vec<Contestant>, rounds: usize) -> Result<()> {
+/// The most that one of its processes had in memory, in kB.
+fn peak(peak: &Path, (_, words): &Contestant) -> Result<u64> {
+    let mut command = Command::new(peak);
+    let said = command.args(words).stdin(Stdio::null()).output()?.stderr;
+    Ok(String::from_utf8(said)?.lines().last().ok_or("no word")?.parse()?)
+}
+
+fn compare(folder: &Path, mut all: Vec<Contestant>, rounds: usize) -> Result<()> {
     let mut not_here = Vec::new();
     all.retain(|one| match run(one).and_then(|_| run(one)) {
         Ok(_) => true,
@@ -278,28 +271,28 @@ fn compare(mut all: Vec<Contestant>, rounds: usize) -> Result<()> {
     struct Came {
         times: Vec<f64>,
         ratios: Vec<f64>,
-        peak: i64,
         failed: usize,
     }
     let mut came = vec![Came::default(); all.len()];
     for _ in 0..rounds {
-        let first = run(&all[0])?;
-        for (one, came) in all.iter().zip(&mut came) {
-            let ran = if one.0 == all[0].0 { Ok(first) } else { run(one) };
-            let Ok(Run { time, peak }) = ran else {
-                came.failed += 1;
-                continue;
-            };
-            came.times.push(time.as_secs_f64() * 1e3);
-            came.ratios.push(time.as_secs_f64() / first.time.as_secs_f64());
-            came.peak = came.peak.max(peak);
+        let first = run(&all[0])?.as_secs_f64();
+        for (nth, (one, came)) in all.iter().zip(&mut came).enumerate() {
+            let time = if nth == 0 { Ok(first) } else { run(one).map(|time| time.as_secs_f64()) };
+            match time {
+                Ok(time) => {
+                    came.times.push(time * 1e3);
+                    came.ratios.push(time / first);
+                }
+                Err(_) => came.failed += 1,
+            }
         }
     }
     println!("| | median | half of the runs | ratio to C | largest process |");
     println!("|---|---|---|---|---|");
-    for ((name, _), came) in all.iter().zip(&mut came) {
+    for (one, came) in all.iter().zip(&mut came) {
         let [quarter, median, three] = quartiles(&mut came.times);
-        let ([_, ratio, _], peak) = (quartiles(&mut came.ratios), came.peak);
+        let [_, ratio, _] = quartiles(&mut came.ratios);
+        let (name, peak) = (one.0, peak(&folder.join("peak"), one)?);
         println!(
             "| {name} | {median:.2} ms | {quarter:.2} to {three:.2} | {ratio:.2} | {peak} kB |"
         );
