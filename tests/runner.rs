@@ -254,3 +254,21 @@ fn completions_and_the_man_page_come_from_the_arguments() {
     let man = workbook(&["man"]).output().expect("it starts");
     assert!(text(&man.stdout).contains(".TH workbook 1"), "{man:?}");
 }
+
+/// What `exercises` does it does with the words that `workbook` was given, and its exit code is ours.
+#[test]
+fn study_start_and_check_are_handed_over() {
+    lessons::program("exercises");
+    for (words, code, said) in [
+        (["study", "--help"], 0, "--plain"),
+        (["start", "--help"], 0, "--lang"),
+        (["check", "--help"], 0, "--watch"),
+        (["check", "--nonsense"], 2, "--nonsense"),
+        (["study", "no-demo"], 2, "no-demo"),
+    ] {
+        let output = workbook(&words).output().expect("it starts");
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {printed}");
+        assert!(printed.contains(said), "{words:?}: {printed}");
+    }
+}

@@ -104,23 +104,27 @@ fn stem(file: &Path) -> String {
     file.file_stem().expect("a file has a name").to_string_lossy().into_owned()
 }
 
-/// A lesson's program: it stands beside the runner, which cargo names.
+/// The programs of other packages: before tests cargo builds those of the tests' own.
+const OF_OTHERS: [(&str, &str); 2] = [("container-demo", "container"), ("exercises", "exercises")];
+
+/// A lesson's program, or `exercises`: it stands beside the runner, which cargo names.
 pub fn program(name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_workbook")).with_file_name(name);
-    // Before tests cargo builds the programs of their own package, and container-demo is in another.
-    static BUILT: OnceLock<()> = OnceLock::new();
-    if name == "container-demo" && env::var_os("TRACES_WORKER").is_none() {
-        BUILT.get_or_init(|| build(&program));
+    static BUILT: [OnceLock<()>; OF_OTHERS.len()] = [const { OnceLock::new() }; OF_OTHERS.len()];
+    for ((other, package), built) in OF_OTHERS.iter().zip(&BUILT) {
+        if name == *other && env::var_os("TRACES_WORKER").is_none() {
+            built.get_or_init(|| build(&program, package));
+        }
     }
     program
 }
 
 /// Has cargo build a program where it is expected.
-fn build(program: &Path) {
+fn build(program: &Path, package: &str) {
     let mut folders = program.ancestors().skip(1); // target/debug, target
     let profile = folders.next().expect("a profile").file_name().expect("a name");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--bin"]).arg(program.file_name().expect("a name"));
+    cargo.args(["build", "--quiet", "--package", package]);
     cargo.arg("--manifest-path").arg(workbook::contents::root().join("Cargo.toml"));
     cargo.arg("--target-dir").arg(folders.next().expect("a target directory"));
     cargo.arg("--profile").arg(if profile == "debug" { "dev".as_ref() } else { profile });
