@@ -777,6 +777,15 @@ pub(crate) const ROWS: &[Row] = &[
         cure: "run it again",
         means: NOTHING,
     },
+    // A process that is ending has no memory any more, and only root may look at such a one's.
+    Row {
+        call: "/ns",
+        errno: Some(Errno::EACCES),
+        evidence: || true,
+        cause: "the process that this is about was killed from elsewhere",
+        cure: "run it again",
+        means: NOTHING,
+    },
     Row {
         call: "waitpid(2): WTERMSIG",
         errno: None,
