@@ -1,7 +1,8 @@
 //! `workbook`: greets, lists the lessons, runs them, prints the ledger of their claims.
 
+use std::env;
 use std::error::Error;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::{ExitCode, Output, Stdio};
 
@@ -57,10 +58,9 @@ fn workbook() -> Result<u8> {
             Ok(HOLDS)
         }
         Some(("reset", arguments)) => reset::run(arguments),
-        Some((name, words)) if EXERCISES.iter().any(|(known, _)| *known == name) => {
-            let words = words.get_many::<OsString>("words").into_iter().flatten();
-            let words: Vec<_> =
-                [OsStr::new(name)].into_iter().chain(words.map(|word| &**word)).collect();
+        Some((name, _)) if EXERCISES.iter().any(|(known, _)| *known == name) => {
+            // As they were given: of `check -- COMMAND` the parser would keep no `--`.
+            let words: Vec<_> = env::args_os().skip(1).collect();
             Err(programs::become_exercises(&words))
         }
         Some(("man", _)) => {

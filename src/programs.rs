@@ -2,7 +2,7 @@
 
 use std::env;
 use std::error::Error;
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -30,7 +30,7 @@ pub const EXERCISES: [(&str, &str); 3] = [
 ];
 
 /// Becomes `exercises`, with these words. Its terminal, its signals and its exit code are ours then.
-pub fn become_exercises(words: &[&OsStr]) -> Box<dyn Error> {
+pub fn become_exercises(words: &[OsString]) -> Box<dyn Error> {
     let exercises = build(&["--package", "exercises"]).and_then(|()| command("exercises"));
     match exercises {
         Ok(mut exercises) => exercises.args(words).exec().into(),

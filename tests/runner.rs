@@ -259,14 +259,16 @@ fn completions_and_the_man_page_come_from_the_arguments() {
 #[test]
 fn study_start_and_check_are_handed_over() {
     lessons::program("exercises");
-    for (words, code, said) in [
-        (["study", "--help"], 0, "--plain"),
-        (["start", "--help"], 0, "--lang"),
-        (["check", "--help"], 0, "--watch"),
-        (["check", "--nonsense"], 2, "--nonsense"),
-        (["study", "no-demo"], 2, "no-demo"),
-    ] {
-        let output = workbook(&words).output().expect("it starts");
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["study", "--help"], 0, "--plain"),
+        (&["start", "--help"], 0, "--lang"),
+        (&["check", "--help"], 0, "--watch"),
+        (&["check", "--nonsense"], 2, "--nonsense"),
+        (&["study", "no-demo"], 2, "no-demo"),
+        (&["check", "--", "no-program"], 1, "There is no such program."),
+    ];
+    for (words, code, said) in cases {
+        let output = workbook(words).output().expect("it starts");
         let printed = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{words:?}: {printed}");
         assert!(printed.contains(said), "{words:?}: {printed}");
