@@ -223,6 +223,14 @@ pub(crate) const ROWS: &[Row] = &[
         means: NOTHING,
     },
     Row {
+        call: "execve(\"cargo\")", // builds the reader's own package
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "cargo, which builds a package, is not in your PATH",
+        cure: "start the workbook with: cargo run",
+        means: NOTHING,
+    },
+    Row {
         call: "execve(\"ip\")",
         errno: Some(Errno::ENOENT),
         evidence: || true,
