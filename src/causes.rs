@@ -379,6 +379,22 @@ pub(crate) const ROWS: &[Row] = &[
         cure: "in a shell of: systemd-run --user --scope -p Delegate=yes bash",
         means: NOTHING,
     },
+    Row {
+        call: "mkdir(\"",
+        errno: Some(Errno::EACCES),
+        evidence: || true,
+        cause: "the folder in which that would be is not yours",
+        cure: "name a folder in one that is yours",
+        means: NOTHING,
+    },
+    Row {
+        call: "mkdir(\"",
+        errno: Some(Errno::ENOENT),
+        evidence: || true,
+        cause: "the folder in which that would be is not there, or takes no folders",
+        cure: "name a folder in one that is yours",
+        means: NOTHING,
+    },
     // CRIU.
     Row {
         call: "CapEff",
