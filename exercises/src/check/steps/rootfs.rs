@@ -27,8 +27,8 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let why = match place.as_str() {
         "/" => {
             "The host's / is still mounted, below its own, and who has CAP_SYS_CHROOT gets back to \
-             it. chroot(2) moves a process and no mount: it takes pivot_root(2), and then \
-             umount2(2) of the old root, with MNT_DETACH."
+             it. chroot(2) moves a process and no mount: it takes pivot_root(2), and then to let \
+             go of the old root with umount2(2), MNT_DETACH."
         }
         _ => {
             "The host's / is still mounted there: umount2(2) with MNT_DETACH, after pivot_root(2)."
