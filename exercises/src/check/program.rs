@@ -24,7 +24,7 @@ const MOST_BYTES: usize = 1 << 20;
 pub const MOST_PROCESSES: usize = 400;
 /// Between two looks at what tells nobody that it has changed, in ms.
 const A_WHILE: u16 = 20;
-/// So much of its last words is kept.
+/// So much of its last words is kept, in characters.
 const LAST_WORDS: usize = 2000;
 /// What the probe is given to pass on: none of it may be split, lost or read by a shell.
 const HARD_WORDS: [&str; 4] = ["two words", "", "*", "$HOME"];
@@ -208,7 +208,7 @@ impl<'stage> Program<'stage> {
                 Err(_) => {} // EAGAIN: nothing yet
             }
         }
-        let start = self.last_words.len().saturating_sub(LAST_WORDS);
+        let start = self.last_words.chars().count().saturating_sub(LAST_WORDS);
         self.last_words = self.last_words.chars().skip(start).collect();
     }
 
