@@ -41,9 +41,14 @@ impl View {
             let is_named = proc::nspid(pid).is_ok_and(|pids| pids.rsplit(' ').next() == Some(says));
             is_ours && has_token && is_named
         };
-        let Some(pid) = proc::pids()?.into_iter().find(is_it) else { return Ok(None) };
-        let pid = Pid::from_raw(pid as i32);
-        Ok(pidfd(pid).ok().map(|fd| Self { pid, fd }))
+        // First the file descriptor, and then the look: what it is of may have ended between them,
+        // but it is no other process.
+        let view = |pid: u32| {
+            let its = Pid::from_raw(pid as i32);
+            let view = Self { pid: its, fd: pidfd(its).ok()? };
+            is_it(&pid).then_some(view)
+        };
+        Ok(proc::pids()?.into_iter().find_map(view))
     }
 
     /// Its namespace of this kind, such as `uts:[4026531838]`.
