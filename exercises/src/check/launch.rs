@@ -56,7 +56,7 @@ pub fn launch(stage: &Stage, words: &[String]) -> Result<Launched, Trouble> {
         unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, CLOSE_ON_EXEC) };
         Ok(())
     };
-    // SAFETY: between fork and exec it makes a few system calls.
+    // SAFETY: the checker has one thread, so nobody else can hold a lock that the child might need.
     unsafe { run.pre_exec(as_from_a_shell) };
     let child = run.spawn().map_err(|error| not_started(&words[0], error))?;
     let pid = Pid::from_raw(child.id() as i32);

@@ -9,7 +9,8 @@ use super::Container;
 use crate::check::finding::{Miss, Trouble};
 use crate::check::stage::Stage;
 
-/// A limit above this one would be reached on a busy host only after the host's own.
+/// The most that a limit may be. To reach it, the probe forks once more than that, which has to be
+/// fewer than the stage allows in all.
 const MOST: usize = 256;
 
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
