@@ -16,6 +16,8 @@ use crate::transcript::Transcript;
 pub const HOLDS: u8 = 0;
 /// The exit code of a lesson with a claim that does not hold.
 pub const FAILS: u8 = 1;
+/// The exit code of wrong usage, as clap has it.
+pub const USAGE: u8 = 2;
 /// The exit code of a lesson that this host cannot run: EX_UNAVAILABLE of sysexits(3).
 pub const REFUSED: u8 = 69;
 

@@ -7,11 +7,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::contents::Entry;
 use crate::host::Named as _;
-use crate::lesson::HOLDS;
+use crate::lesson::{HOLDS, USAGE};
 use crate::progress::{Deed, Place};
-
-/// The exit code of wrong usage, as clap has it.
-const USAGE: u8 = 2;
 
 /// Its arguments.
 pub fn command(lessons: &[Entry]) -> Command {

@@ -9,11 +9,10 @@ use std::process;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use nix::errno::Errno;
 use workbook::host::{Named as _, Refusal};
+use workbook::lesson::USAGE;
 
 use crate::check::target::{FOLDER, to_check};
 
-/// The exit code of wrong usage.
-const USAGE: u8 = 2;
 /// The workbook's own lock file, from which a Rust package gets the versions that are here already.
 const LOCK: &str = include_str!("../../Cargo.lock");
 /// nix, and what it needs.

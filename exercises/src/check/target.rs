@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use workbook::contents;
 use workbook::host::{Named as _, Refusal};
-use workbook::lesson::FAILS;
+use workbook::lesson::{FAILS, USAGE};
 
 /// Stands in a word for the folder that shall become `/`.
 pub const ROOTFS: &str = "{rootfs}";
@@ -15,8 +15,6 @@ pub const ROOTFS: &str = "{rootfs}";
 pub const PID: &str = "{pid}";
 /// The folder of the reader's own package, if no other is named: `.gitignore` lists it.
 pub const FOLDER: &str = "my-container";
-/// The exit code of wrong usage.
-const USAGE: u8 = 2;
 
 /// A program, as the checker starts it.
 pub struct Target {
