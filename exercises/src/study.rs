@@ -3,12 +3,11 @@
 mod reader;
 mod text;
 
-use std::io::{self, BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
 use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use nix::sys::signal::{SigHandler, Signal, signal};
 use workbook::contents::{self, Entry};
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
@@ -40,9 +39,6 @@ pub fn command() -> Command {
 
 /// Gives the exit code: 0 also for who has stopped early, 69 where a lesson cannot run.
 pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
-    // A reader who pipes us into `head` has seen enough: end as `cat` would.
-    // SAFETY: installs no handler, and nothing else in this program sets one for SIGPIPE.
-    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     host::memory_is_there()?;
     let choice = match arguments.get_flag("plain") {
         true => ColorChoice::Never,
@@ -64,7 +60,8 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
         Err(Cut::Refused(refusal)) => Err(refusal),
         Err(Cut::Told(code)) => Ok(code),
         Err(Cut::Fault(fault)) => {
-            eprintln!("workbook: {fault}");
+            // Where that cannot be written there is nobody to tell.
+            let _ = writeln!(io::stderr(), "workbook: {fault}");
             Ok(REFUSED)
         }
     }
