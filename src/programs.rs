@@ -29,7 +29,7 @@ pub const EXERCISES: [(&str, &str); 3] = [
     ("check", "Take your program through the steps of a container"),
 ];
 
-/// Becomes `exercises`, with these words. Its terminal, its signals and its exit code are ours then.
+/// Becomes `exercises`, with these words. Its terminal, signals and exit code are ours then.
 pub fn become_exercises(words: &[OsString]) -> Box<dyn Error> {
     let exercises = build(&["--package", "exercises"]).and_then(|()| command("exercises"));
     match exercises {

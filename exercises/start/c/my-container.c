@@ -21,8 +21,8 @@ int main(int argc, char *argv[])
         perror(argv[1]);
         _exit(127);
     }
-    /* Step 1 asks for more: how the command has ended is lost here, for waitpid() says it and nobody
-       listens. And who sends us a signal means the command, which does not get it. */
+    /* Step 1 asks for more: how the command has ended is lost here, for waitpid() says it and
+       nobody listens. And who sends us a signal means the command, which does not get it. */
     waitpid(child, NULL, 0);
     return 0;
 }

@@ -7,9 +7,9 @@ use crate::check::stage::Stage;
 /// linux/capability.h
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
-const CAPABLE: &str = "It can have CAP_SYS_ADMIN, with which a container can be undone from inside: \
-    when everything is made, drop it from the bounding set, PR_CAPBSET_DROP, and from the others, \
-    capset(2).";
+const CAPABLE: &str = "It can have CAP_SYS_ADMIN, with which a container can be undone from \
+    inside: when everything is made, drop it from the bounding set, PR_CAPBSET_DROP, and from the \
+    others, capset(2).";
 const CAN_GAIN: &str =
     "A set-user-ID program could give it more: prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).";
 const NO_FILTER: &str = "No filter is on its calls: seccomp(2), SECCOMP_SET_MODE_FILTER.";
