@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, open, openat, readlink};
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, stat};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use workbook::host::{Named as _, Refusal};
@@ -54,6 +54,12 @@ impl View {
     /// Its namespace of this kind, such as `uts:[4026531838]`.
     pub fn namespace(&self, kind: &str) -> Result<String, Trouble> {
         self.link(&format!("ns/{kind}"))
+    }
+
+    /// Its /: the device, and the inode.
+    pub fn root(&self) -> Result<(u64, u64), Trouble> {
+        let root = stat(&*format!("/proc/{}/root/", self.pid)).map_err(gone)?;
+        Ok((root.st_dev, root.st_ino))
     }
 
     /// Where a link in its folder of `/proc` leads.

@@ -4,7 +4,6 @@ use super::Container;
 use crate::check::finding::{Miss, Trouble};
 use crate::check::stage::Stage;
 use crate::check::target::PID;
-use crate::check::view::identity;
 
 /// The user namespace first: in it the others may be joined.
 const KINDS: [&str; 6] = ["user", "mnt", "uts", "ipc", "net", "pid"];
@@ -32,8 +31,7 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
     for kind in KINDS {
         is_in(&first, &second, kind)?;
     }
-    let root = |of: &Container| identity(format!("/proc/{}/root/", of.probe.pid).as_ref());
-    if root(&first)? != root(&second)? {
+    if first.probe.root()? != second.probe.root()? {
         let miss = Miss::that(
             "It is in the mount namespace and has another /: setns(2) leads to the root of that, \
              so let no chroot(2) stand in the way.",

@@ -1,7 +1,5 @@
 //! A folder is its `/`, and the host's is out of reach.
 
-use std::path::Path;
-
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
 use crate::check::stage::Stage;
@@ -9,9 +7,8 @@ use crate::check::view::{self, identity, mount_point};
 
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let container = Container::with_rootfs(stage)?;
-    let pid = container.probe.pid;
     let (ours, hosts) = (identity(&stage.rootfs)?, identity("/".as_ref())?);
-    let its = identity(Path::new(&format!("/proc/{pid}/root/")))?;
+    let its = container.probe.root()?;
     let folder = stage.rootfs.display();
     if its != ours {
         let why = match its == hosts {
