@@ -22,6 +22,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, gethostname, pause, sethostname};
 use workbook::cgroups::{self, Group};
@@ -40,6 +41,13 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// A tmpfs of the stage's own, in which the new root is: a folder that every host has, and in which
 /// nobody keeps programs.
 const SHM: &str = "/dev/shm";
+/// For a second mount(2) of what is a mount already: it can be read.
+const READ_ONLY: MsFlags = MsFlags::MS_REMOUNT.union(MsFlags::MS_BIND).union(MsFlags::MS_RDONLY);
+const LOCKED: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC)
+    .union(MsFlags::MS_NOATIME)
+    .union(MsFlags::MS_NODIRATIME);
 /// What the new root has beside the probe: places for what a container mounts.
 const FOLDERS: [&str; 6] = ["proc", "sys", "dev", "etc", "tmp", "mnt"];
 
@@ -143,9 +151,14 @@ fn cgroup_of_its_own(group: Option<&Group>) -> Result<(), Refusal> {
     let mounts = fs::read_to_string(file).named(format!("open({file:?})"))?;
     let points = mounts.lines().filter(is_cgroup).map(|line| Path::new(view::mount_point(line)));
     for point in points.filter(|point| own.as_deref() != Some(*point)) {
-        let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-        // In a user namespace the other flags are locked: EPERM. There nobody could write anyway.
-        let _ = mount(NULL, point, NULL, read_only, NULL);
+        // In a user namespace the flags that it has are locked, and must be among them:
+        // mount_namespaces(7).
+        let has = statvfs(point).named(format!("statvfs({point:?})"))?.flags().bits();
+        let flags = READ_ONLY | (MsFlags::from_bits_retain(has) & LOCKED);
+        let made = mount(NULL, point, NULL, flags, NULL);
+        made.named(format!(
+            "mount(NULL, {point:?}, NULL, MS_REMOUNT|MS_BIND|MS_RDONLY|..., NULL)"
+        ))?;
     }
     unshare(CloneFlags::CLONE_NEWCGROUP).named("unshare(CLONE_NEWCGROUP)")
 }
