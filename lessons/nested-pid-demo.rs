@@ -42,7 +42,7 @@ fn nested_pid_demo(t: &mut Transcript) -> Result<(), Refusal> {
     let (mut from_3, to_outside_3) = child::ends_of("level 3", t)?;
     // Each level makes the next, so their ends go down with the first.
     let mut ends = vec![to_outside_2, to_outside_3];
-    let (call, first) = clone_level(&mut to_outside, &mut ends)?;
+    let (call, first) = clone_level(None, &mut to_outside, &mut ends)?;
     t.outside(call, first);
     from_1.start(first, to_outside);
     let [_second] = from_1.hear(t)?;
@@ -97,6 +97,7 @@ fn only_child(parent: Pid) -> Result<Pid, Refusal> {
 // ANCHOR: level
 /// A level: a process in a PID namespace below the caller's. Its mount namespace is for its proc.
 fn clone_level(
+    mut maker: Option<&mut Outside>,
     its_ends: &mut Outside,
     ends: &mut Vec<Outside>,
 ) -> Result<(&'static str, Pid), Refusal> {
@@ -106,7 +107,11 @@ fn clone_level(
         (flags, call) = (CloneFlags::CLONE_NEWNS, "clone(CLONE_NEWNS|SIGCHLD)");
     }
     let mut stack = vec![0; 256 * 1024];
-    let process = Box::new(|| its_ends.live(|outside| level(outside, ends)));
+    let process = Box::new(|| {
+        // A killed maker would seem to be there as long as its child has copies of its ends.
+        maker.iter_mut().for_each(|maker| maker.give_up());
+        its_ends.live(|outside| level(outside, ends))
+    });
     // SAFETY: this program has one thread, so the child may do whatever we may.
     let pid = unsafe { clone(process, &mut stack, flags, Some(SIGCHLD)) }.named(call)?;
     Ok((call, pid))
@@ -118,7 +123,7 @@ fn level(outside: &mut Outside, ends: &mut Vec<Outside>) -> Result<(), Refusal> 
     mounts::mount_proc().named(mounts::MOUNT_PROC)?;
     if !ends.is_empty() {
         let mut its_ends = ends.remove(0);
-        let (call, pid) = clone_level(&mut its_ends, ends)?;
+        let (call, pid) = clone_level(Some(outside), &mut its_ends, ends)?;
         outside.tell(call, pid);
         // The levels below have copies. Ours would keep the pipes open when they are gone.
         ends.clear();

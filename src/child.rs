@@ -298,7 +298,7 @@ impl Outside {
             unsafe { libc::close(fd) };
         }
         // We die with our parent, also when it is killed: PR_SET_PDEATHSIG(2const). If it died
-        // before this line, `wait` reads the end of the file instead.
+        // before this line and was the process outside, `wait` reads the end of the file instead.
         let died = set_pdeathsig(Signal::SIGKILL).named("prctl(PR_SET_PDEATHSIG, SIGKILL)");
         self.wait();
         if let Err(refusal) = died.and_then(|()| body(self)) {
