@@ -126,8 +126,8 @@ fn usage(lessons: &[Entry]) -> clap::Command {
                 .about("Print the completions of `workbook` for a shell")
                 .arg(Arg::new("shell").required(true).value_parser(value_parser!(Shell))),
         )
-        .subcommands(EXERCISES.map(|(name, about)| {
-            clap::Command::new(name).about(about).disable_help_flag(true).arg(
+        .subcommands(EXERCISES.map(|(name, _)| {
+            programs::exercise(name).disable_help_flag(true).arg(
                 Arg::new("words")
                     .value_name("ARGUMENTS")
                     .help("--help lists them")

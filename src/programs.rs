@@ -26,8 +26,14 @@ pub fn command(name: &str) -> Result<Command, Box<dyn Error>> {
 pub const EXERCISES: [(&str, &str); 3] = [
     ("study", "Go through a lesson: say what will happen, run it, compare"),
     ("start", "Make a package of your own, to build a container in"),
-    ("check", "Take your program through the steps of a container"),
+    ("check", "Take your program through the steps, to the first that is not reached"),
 ];
+
+/// A command of `exercises`, with what it does.
+pub fn exercise(name: &'static str) -> clap::Command {
+    let about = EXERCISES.iter().find(|(known, _)| *known == name).map(|(_, about)| *about);
+    clap::Command::new(name).about(about.unwrap_or_default())
+}
 
 /// Becomes `exercises`, with these words. Its terminal, signals and exit code are ours then.
 pub fn become_exercises(words: &[OsString]) -> Box<dyn Error> {

@@ -35,6 +35,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use workbook::cgroups::Group;
 use workbook::host::Refusal;
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
+use workbook::programs::exercise;
 
 use finding::{Came, Outcome};
 use report::Report;
@@ -54,8 +55,7 @@ pub fn command() -> Command {
     let dir = Arg::new("dir").long("dir").value_name("DIR").value_parser(value_parser!(PathBuf));
     let enter = Arg::new("enter").long("enter").value_name("WORDS").requires("command");
     let command = Arg::new("command").value_name("COMMAND").num_args(1..).last(true);
-    Command::new("check")
-        .about("Take your program through the steps, to the first that is not reached")
+    exercise("check")
         .after_help(after_help())
         .arg(dir.help("Your package [default: my-container]").conflicts_with("command"))
         .arg(step("step", "Check this step alone, by its number or name"))

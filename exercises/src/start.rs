@@ -10,6 +10,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use nix::errno::Errno;
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::USAGE;
+use workbook::programs::exercise;
 
 use crate::check::target::{FOLDER, to_check};
 
@@ -23,8 +24,7 @@ const LOCKED: [&str; 7] =
 pub fn command() -> Command {
     let dir = Arg::new("dir").value_name("DIR").default_value(FOLDER);
     let lang = Arg::new("lang").long("lang").value_name("LANG").default_value("rust");
-    Command::new("start")
-        .about("Make a package of your own, to build a container in")
+    exercise("start")
         .arg(dir.value_parser(value_parser!(PathBuf)).help("A folder that is not there yet"))
         .arg(lang.value_parser(LANGUAGES.map(|language| language.name)).help("Its language"))
 }

@@ -12,7 +12,7 @@ use workbook::contents::{self, Entry};
 use workbook::host::{self, Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::{Found, Verdict};
-use workbook::programs::{self, START};
+use workbook::programs::{self, START, exercise};
 use workbook::progress::Deed;
 use workbook::transcript::{BAD, GOOD};
 
@@ -31,8 +31,7 @@ pub fn command() -> Command {
         .long("plain")
         .help("Print words alone, without colour")
         .action(ArgAction::SetTrue);
-    Command::new("study")
-        .about("Go through a lesson: say what will happen, run it, compare")
+    exercise("study")
         .after_help("Answers are read from standard input, a line each: a number, or q to stop.")
         .args([lesson, plain])
 }
