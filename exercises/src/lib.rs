@@ -5,6 +5,7 @@
 //! - [`start`]: a package of the reader's own
 //! - [`check`]: takes a program through the steps
 //! - [`solutions`]: the worked programs
+//! - [`text`]: a chapter's Markdown as lines on a terminal
 
 #[cfg(target_os = "linux")]
 pub mod check;
@@ -16,3 +17,5 @@ pub mod solutions;
 pub mod start;
 #[cfg(target_os = "linux")]
 pub mod study;
+#[cfg(target_os = "linux")]
+pub mod text;

@@ -1,7 +1,6 @@
 //! A lesson, question by question: what will happen, the run, what has happened, and why.
 
 mod reader;
-mod text;
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::Stdio;

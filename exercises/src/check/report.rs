@@ -10,14 +10,15 @@ use workbook::lesson::HOLDS;
 use workbook::progress::Deed;
 use workbook::transcript::{BAD, GOOD};
 
+use crate::text::{COLUMNS, wrap};
+
 use super::finding::{Came, Miss, Outcome, Seen};
 use super::steps::STEPS;
 use super::target::Target;
 use super::words::{PAGE, Words};
 use super::{code, kept};
 
-/// The width that every line keeps to, and where texts begin.
-const COLUMNS: usize = 80;
+/// Where texts begin.
 const INDENT: usize = 9;
 const QUIET: Style = Style::new().dimmed();
 
@@ -115,22 +116,11 @@ impl Report {
 
     /// A text with its name in front, broken into lines. Without a text nothing.
     fn text(&mut self, name: &str, text: &str) -> Result<(), Refusal> {
-        let (mut name, mut line) = (name, String::new());
-        for word in text.split_whitespace() {
-            if !line.is_empty()
-                && INDENT + line.chars().count() + 1 + word.chars().count() > COLUMNS
-            {
-                self.line(format!("{QUIET}{name:<7}{QUIET:#}  {line}"))?;
-                (name, line) = ("", String::new());
-            }
-            line += if line.is_empty() { "" } else { " " };
-            line += word;
+        for (nth, line) in wrap("", text, COLUMNS - INDENT).lines().enumerate() {
+            let name = if nth == 0 { name } else { "" };
+            self.line(format!("{QUIET}{name:<7}{QUIET:#}  {line}"))?;
         }
-        if line.is_empty() {
-            Ok(())
-        } else {
-            self.line(format!("{QUIET}{name:<7}{QUIET:#}  {line}"))
-        }
+        Ok(())
     }
 
     fn line(&mut self, line: String) -> Result<(), Refusal> {

@@ -9,7 +9,7 @@ use workbook::host::{Named as _, Refusal};
 use workbook::lesson::{FAILS, HOLDS};
 use workbook::progress::Deed;
 
-use crate::solutions;
+use crate::{solutions, text};
 
 use super::kept;
 use super::report::not_ready;
@@ -85,19 +85,10 @@ fn items(list: &str) -> Vec<String> {
     items.iter().map(|item| plain(item)).collect()
 }
 
-/// Markdown as a terminal shows it: on one line, with links as their texts, without emphasis.
-fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("](") {
-        let (text, link) = (before.rsplit_once('['), after.split_once(')'));
-        let (Some((before, text)), Some((_, after))) = (text, link) else { break };
-        plain += before;
-        plain += text;
-        rest = after;
-    }
-    plain += rest;
-    plain.replace(['*', '`'], "").split_whitespace().collect::<Vec<_>>().join(" ")
+/// Markdown as a terminal shows it, on one line.
+fn plain(markdown: &str) -> String {
+    let text = text::plain(markdown).replace('`', "");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::io::{self, BufRead as _, IsTerminal as _, Stdout, Write as _};
 
+use crate::text::{plain, width, wrap};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use workbook::host::{Named as _, Refusal};
 use workbook::progress::{Deed, Place, Progress};
 
-use super::text::{plain, width, wrap};
 use crate::questions::Question;
 
 /// Why it does not go on.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::libc::{TIOCGWINSZ, ioctl, winsize};
 
 /// No line is longer, however wide the terminal.
-const COLUMNS: usize = 80;
+pub const COLUMNS: usize = 80;
 
 /// The width to keep to: the terminal's, or 80 columns where there is none.
 pub fn width() -> usize {
