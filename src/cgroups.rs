@@ -9,7 +9,7 @@
 
 use std::fmt::Display;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _, pipe};
+use std::io::{Read as _, Write as _, pipe};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -24,8 +24,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, ForkResult, Pid, access, fork, getpid, getppid, setsid};
 
-use crate::host::{Named as _, Refusal};
-use crate::proc::comm;
+use crate::host::{Named as _, Refusal, errno};
+use crate::proc::{comm, pidfd};
 use crate::transcript::Transcript;
 
 /// Who needs them names the files as v2 does. v1 has other names for these.
@@ -304,17 +304,12 @@ fn empty(folder: &Path) {
 
 fn kill_members(folder: &Path) {
     for pid in members(folder) {
-        // SAFETY: takes two integers and makes a file descriptor.
-        let pidfd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+        let Ok(pidfd) = pidfd(pid) else { continue };
         // Between the two lists the number may have become another's.
-        if pidfd >= 0 && members(folder).contains(&pid) {
+        if members(folder).contains(&pid) {
             let (call, signal) = (libc::SYS_pidfd_send_signal, libc::SIGKILL);
             // SAFETY: the fd is open; without a siginfo_t the kernel makes the one of kill(2).
-            unsafe { libc::syscall(call, pidfd, signal, ptr::null::<u8>(), 0) };
-        }
-        if pidfd >= 0 {
-            // SAFETY: made above, and nobody else has it.
-            unsafe { libc::close(pidfd as i32) };
+            unsafe { libc::syscall(call, pidfd.as_raw_fd(), signal, ptr::null::<u8>(), 0) };
         }
     }
 }
@@ -448,10 +443,6 @@ fn write(file: &Path, text: &str) -> nix::Result<usize> {
 
 fn read(file: &Path) -> nix::Result<String> {
     fs::read_to_string(file).map_err(errno)
-}
-
-fn errno(error: io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// Can we have a cgroup with these controllers? Found out by making one, and removing it.

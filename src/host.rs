@@ -47,11 +47,13 @@ impl<T> Named<T> for nix::Result<T> {
 
 impl<T> Named<T> for io::Result<T> {
     fn named(self, call: impl fmt::Display) -> Result<T, Refusal> {
-        self.map_err(|error| {
-            let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-            Refusal::of(call.to_string(), errno)
-        })
+        self.map_err(|error| Refusal::of(call.to_string(), errno(error)))
     }
+}
+
+/// The errno of what std did: EIO if it was no system call that failed.
+pub fn errno(error: io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 impl Refusal {

@@ -1,11 +1,15 @@
-//! What `/proc` says about a process. The lessons that come first read these files themselves:
-//! visible-demo, namespaces-demo, pid-demo.
+//! What `/proc` says about a process, and how to hold on to one. The lessons that come first do it
+//! themselves: visible-demo, namespaces-demo, pid-demo; setns-demo.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{read_dir, read_to_string};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::readlink;
+use nix::libc;
+use nix::unistd::Pid;
 
 use crate::host::{Named as _, Refusal};
 
@@ -80,4 +84,13 @@ pub fn pids_in(pid_namespace: &str) -> Result<BTreeMap<u32, u32>, Refusal> {
         Some((there, pid))
     });
     Ok(pids_there.collect())
+}
+
+/// A file descriptor of a process: it stays that process's when the number has become another's.
+/// pidfd_open(2), since Linux 5.3.
+pub fn pidfd(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: takes two integers and makes a file descriptor.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    // SAFETY: just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -12,12 +12,12 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, chdir, setsid};
-use workbook::host::Named as _;
+use workbook::host::{Named as _, errno};
+use workbook::proc::pidfd;
 
 use super::finding::{Miss, Trouble};
 use super::program::MOST_PROCESSES;
 use super::stage::Stage;
-use super::view::pidfd;
 
 /// A program that has just been started.
 pub struct Launched {
@@ -76,7 +76,7 @@ fn most_processes() -> u64 {
 }
 
 fn not_started(word: &str, error: io::Error) -> Miss {
-    let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let errno = errno(error);
     let mistake = match errno {
         Errno::ENOENT => "There is no such program.",
         Errno::EACCES => "The file may not be run: chmod +x.",

@@ -16,6 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork, getpid, getppid};
+use workbook::host::errno;
 
 /// Its name among the commands of this program, which no reader types.
 pub const NAME: &str = "probe";
@@ -62,10 +63,6 @@ fn say(token: &str, answer: &str) -> nix::Result<()> {
     let answer = answer.replace('\n', " ");
     io::stdout().write_all(format!("{token} {answer}\n").as_bytes()).map_err(errno)?;
     io::stdout().flush().map_err(errno)
-}
-
-fn errno(error: io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }
 
 /// How often it went well, and the errno of the first that did not.

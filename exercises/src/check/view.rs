@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _, pipe};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::ptr;
@@ -15,8 +15,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, stat};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
-use workbook::host::{Named as _, Refusal};
-use workbook::proc;
+use workbook::host::{Named as _, Refusal, errno};
+use workbook::proc::{self, pidfd};
 
 use super::finding::{Trouble, gone};
 use super::stage::Stage;
@@ -72,7 +72,7 @@ impl View {
     /// A file in its folder of `/proc`.
     pub fn file(&self, name: &str) -> Result<String, Trouble> {
         let text = fs::read_to_string(format!("/proc/{}/{name}", self.pid));
-        text.map_err(|error| gone(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))
+        text.map_err(|error| gone(errno(error)))
     }
 
     /// A field of its status, such as `NSpid`: proc_pid_status(5). Blanks are single.
@@ -152,14 +152,6 @@ pub fn mount_point(line: &str) -> &str {
 pub fn identity(file: &Path) -> Result<(u64, u64), Refusal> {
     let file_is = fs::metadata(file).named(format!("stat({file:?})"))?;
     Ok((file_is.dev(), file_is.ino()))
-}
-
-/// A file descriptor of a process: it stays that process's when the number has become another's.
-pub fn pidfd(pid: Pid) -> nix::Result<OwnedFd> {
-    // SAFETY: takes two integers and makes a file descriptor.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
-    // SAFETY: just made, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 /// kill(2) by such a file descriptor.
