@@ -94,6 +94,9 @@ fn a_lesson_that_somebody_has_seen_is_noted_once() {
 
 #[test]
 fn ten_at_once_lose_nothing() {
+    if !lessons::strace_is_here() {
+        return;
+    }
     let state = State::new();
     let names = ["uts", "mount", "pid", "ps", "net", "user", "clone", "unshare", "ipc", "init"];
     let names = names.map(|name| format!("{name}-demo"));
@@ -146,6 +149,9 @@ fn a_cut_line_is_written_over() {
 /// At the call that would make the file shorter, and at the one that would replace it.
 #[test]
 fn who_is_killed_while_it_is_written_loses_nothing() {
+    if !lessons::strace_is_here() {
+        return;
+    }
     let all = [FIRST, "ran uts-demo", "wrong pid-demo/1"];
     let state = State::with(all.join("\n") + "\n");
     let killed_at = |call: &str, program: &str, arguments: &[&str]| {

@@ -387,6 +387,10 @@ fn watch_checks_again_when_a_file_is_saved_and_ctrl_c_ends_it() {
 /// All steps of a built program in less than 2 s.
 #[test]
 fn a_check_takes_no_time() {
+    if let Err(refusal) = workbook::tool::find("ip") {
+        assert!(std::env::var_os("CI").is_none(), "{refusal}");
+        return eprintln!("not tried here: {refusal}");
+    }
     let _others_wait = turn();
     let line =
         "unshare -rmpfuin --mount-proc sh -c 'ip link set lo up; exec \"$@\"' sh \"$@\"; exit $?";

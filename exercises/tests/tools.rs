@@ -73,6 +73,9 @@ impl Run {
         command.args(["check", "--json", "--step", step, "--enter", &self.enter(), "--"]);
         command.args(self.words()).env("XDG_STATE_HOME", state()).stdin(Stdio::null());
         command.current_dir(workbook::contents::root());
+        // Where Debian has runc, and an ordinary user does not look.
+        let path = env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
         let output = host::run_as(&mut command, self.user).output().expect("it starts");
         let answer: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
