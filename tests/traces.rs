@@ -530,6 +530,38 @@ fn a_lesson_killed_while_it_waits_for_enter_leaves_nothing() {
     });
 }
 
+/// Its child is held up before it asks for PR_SET_PDEATHSIG, so it does not die with its maker.
+#[test]
+fn a_level_killed_before_its_child_is_ready_is_missed_at_once() {
+    in_workers(
+        || lessons::here().into_iter().filter(|name| name == "nested-pid-demo").collect(),
+        |turn, lesson| {
+            if !lessons::strace_is_here() {
+                return;
+            }
+            let delay = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl"];
+            let at = "inject=prctl:delay_enter=300000:when=1"; // in microseconds
+            for way in [&["--step"][..], &["--step", "--without=level-2"]] {
+                let mut strace = Command::new("strace");
+                strace.args(delay).args(["-e", at]).arg(lessons::program(lesson)).args(way);
+                strace.stdin(Stdio::piped());
+                let what = format!("{lesson} {way:?}, its second level");
+                let end = turn.run(turn.prepare(strace, User::Root), &what, |run| {
+                    run.type_in(&"\n".repeat(5));
+                    run.listen(|said| normal::observations(said) == 5);
+                    let all = descendants_of(pid(&run.child)); // who is below comes first
+                    let [_third, second, _first, _lesson] = all[..] else { panic!("{all:?}") };
+                    Pidfd::open(second).expect("it waits").send(Signal::SIGKILL);
+                    run.one_was_killed = true;
+                    run.close_input();
+                });
+                assert_eq!(end.status.code(), Some(69), "{end:?}");
+                end.assert_by_itself();
+            }
+        },
+    );
+}
+
 #[test]
 fn a_killed_lesson_takes_its_shell_along() {
     in_workers(lessons_with_a_shell, |turn, lesson| {
