@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use exercises::check::program::{MOST_BYTES, MOST_PROCESSES};
+use exercises::check::stage::DEADLINE;
 use exercises::check::steps::STEPS;
 use exercises::check::words::{PAGE, Words};
 use workbook::contents;
@@ -62,4 +64,14 @@ fn a_chapter_ends_with_its_step() {
         let end = (step.lesson.to_string(), step.name);
         assert!(ends.contains(&end), "{} does not end with step {}", step.lesson, step.name);
     }
+}
+
+#[test]
+fn the_page_says_what_a_program_may_take() {
+    assert_eq!((DEADLINE.as_secs(), MOST_BYTES), (10, 1 << 20));
+    let says = format!(
+        "It has ten seconds for a step, and {MOST_PROCESSES} processes, and may print a mebibyte."
+    );
+    let page = read(PAGE).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(page.contains(&says), "{says}");
 }

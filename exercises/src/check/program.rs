@@ -19,7 +19,7 @@ use super::stage::{DEADLINE, Stage};
 use super::target::ROOTFS;
 
 /// What it may print in all, on both streams.
-const MOST_BYTES: usize = 1 << 20;
+pub const MOST_BYTES: usize = 1 << 20;
 /// How many processes may be on the stage.
 pub const MOST_PROCESSES: usize = 400;
 /// Between two looks at what tells nobody that it has changed, in ms.
