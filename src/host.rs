@@ -85,7 +85,7 @@ impl Refusal {
     }
 
     /// A look at the host has shown that it cannot be.
-    pub(crate) fn seen(at: impl fmt::Display, what: &str) -> Self {
+    pub fn seen(at: impl fmt::Display, what: &str) -> Self {
         Self { call: at.to_string(), errno: None, result: what.to_string() }
     }
 

@@ -39,7 +39,7 @@ impl fmt::Display for Fault {
 
 impl From<Fault> for Refusal {
     fn from(fault: Fault) -> Self {
-        Self::of_tool("config.json", &fault.to_string(), "")
+        Self::seen("config.json", &fault.to_string())
     }
 }
 
