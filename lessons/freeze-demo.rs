@@ -160,6 +160,8 @@ fn kill_all(t: &mut Transcript, group: &Group, both: [Pid; 2]) -> Result<Option<
         t.outside(format!("waitpid({pid})"), &ended);
         all &= ended == "SIGKILL";
     }
+    // Soon, not at once: who has been waited for may still be on its CPU, for the last time.
+    let _ = group.until_empty(); // and if it is not, the file says so
     let populated = value(group.number("cgroup.events", "populated"));
     t.outside("cgroup.events: populated", &populated);
     Ok(Some(all && populated == "0"))

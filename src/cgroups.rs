@@ -164,11 +164,17 @@ impl Group {
 
     /// Waits until every process in the cgroup stands still.
     pub fn until_frozen(&self) -> nix::Result<()> {
+        self.until_events_say(&["frozen 1", "FROZEN"])
+    }
+
+    /// Waits until no process is in the cgroup, nor in one below it. In v2 only.
+    pub fn until_empty(&self) -> nix::Result<()> {
+        self.until_events_say(&["populated 0"])
+    }
+
+    fn until_events_say(&self, lines: &[&str]) -> nix::Result<()> {
         let end = Instant::now() + DEADLINE;
-        while !read(&self.path("cgroup.events")?)?
-            .lines()
-            .any(|l| ["frozen 1", "FROZEN"].contains(&l))
-        {
+        while !read(&self.path("cgroup.events")?)?.lines().any(|line| lines.contains(&line)) {
             if Instant::now() > end {
                 return Err(Errno::ETIMEDOUT);
             }
