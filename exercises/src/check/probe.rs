@@ -6,16 +6,16 @@
 //! program prints, and it is found from outside.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _, stdin};
+use std::mem::zeroed;
 use std::os::fd::AsFd as _;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, fork, getpid, getppid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 use workbook::host::errno;
 
 /// Its name among the commands of this program, which no reader types.
@@ -24,6 +24,13 @@ pub const NAME: &str = "probe";
 pub const PART: char = '\u{1f}';
 /// What an answer begins with that no word has asked for: the name of the signal follows.
 pub const SIGNAL: &str = "signal";
+
+/// The calls that make a namespace.
+pub const UNSHARE: &str = "unshare";
+/// This one has its flags in a register, beside the signal of its end.
+pub const CLONE: &str = "clone";
+/// And this one in memory.
+pub const CLONE3: &str = "clone3";
 
 /// The whole life of the probe. Gives its exit status.
 pub fn run(arguments: &[String]) -> nix::Result<u8> {
@@ -51,8 +58,8 @@ pub fn run(arguments: &[String]) -> nix::Result<u8> {
             ("exit", status) => return Ok(status.parse().unwrap_or(1)),
             ("fork", _) => say(&token, &result(forks(1)))?,
             ("forks", most) => say(&token, &result(forks(most.parse().unwrap_or(1))))?,
-            ("orphan", _) => say(&token, &result(orphan()))?,
-            ("unshare", _) => say(&token, &result(in_a_child(new_user_namespace)))?,
+            ("orphan", _) => say(&token, &orphan())?,
+            ("namespaces", how) => say(&token, &in_a_child(|| namespaces(how)))?,
             (other, _) => say(&token, &format!("no word of mine: {other}"))?,
         }
     }
@@ -95,8 +102,8 @@ fn forks(most: usize) -> (usize, nix::Result<()>) {
 
 /// A child that makes a child and ends. The orphan becomes the child of this namespace's PID 1, or
 /// of a subreaper: getppid() says when. Then it ends, too, and we see that: the end of a file.
-fn orphan() -> (usize, nix::Result<()>) {
-    let Ok((mut ended, orphans)) = io::pipe() else { return (0, Err(Errno::EMFILE)) };
+fn orphan() -> String {
+    let Ok((mut ended, orphans)) = io::pipe() else { return shown(Errno::EMFILE) };
     let made = in_a_child(|| {
         let parent = getpid();
         // SAFETY: as above.
@@ -113,22 +120,49 @@ fn orphan() -> (usize, nix::Result<()>) {
     made
 }
 
-fn new_user_namespace() -> nix::Result<()> {
-    unshare(CloneFlags::CLONE_NEWUSER)
+/// Asks the kernel for new namespaces, by one of the three calls.
+fn namespaces(words: &str) -> nix::Result<()> {
+    let (call, flags) = words.split_once(' ').ok_or(Errno::ENOSYS)?;
+    let flags: u64 = flags.parse().map_err(|_| Errno::ENOSYS)?;
+    let exit_signal = libc::SIGCHLD as u64;
+    let came = match call {
+        // SAFETY: takes a number.
+        UNSHARE => unsafe { libc::syscall(libc::SYS_unshare, flags) },
+        // SAFETY: without CLONE_VM, and without a stack, the child has a copy of ours, as after
+        // fork(2).
+        CLONE => unsafe { libc::syscall(libc::SYS_clone, flags | exit_signal, 0, 0, 0, 0) },
+        _ => {
+            // SAFETY: numbers and addresses, all of which may be 0.
+            let args = libc::clone_args { flags, exit_signal, ..unsafe { zeroed() } };
+            // SAFETY: as for clone(2).
+            unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }
+        }
+    };
+    match Errno::result(came)? {
+        0 => Ok(()), // a child, too
+        child => waitpid(Pid::from_raw(child as i32), None).map(drop),
+    }
 }
 
-/// In a child, so that nothing of it lasts: its errno is its exit status.
-fn in_a_child(work: impl FnOnce() -> nix::Result<()>) -> (usize, nix::Result<()>) {
+/// In a child, so that nothing of it lasts. What came of it, as strace(1) shows it: the child's exit
+/// status is the errno. A filter may also kill who calls.
+fn in_a_child(work: impl FnOnce() -> nix::Result<()>) -> String {
     // SAFETY: as above.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => exit(work().err().map_or(0, |errno| errno as i32)),
         Ok(ForkResult::Parent { child }) => match waitpid(child, None) {
-            Ok(WaitStatus::Exited(_, 0)) => (1, Ok(())),
-            Ok(WaitStatus::Exited(_, errno)) => (0, Err(Errno::from_raw(errno))),
-            _ => (0, Err(Errno::ECHILD)),
+            Ok(WaitStatus::Exited(_, 0)) => "0".to_string(),
+            Ok(WaitStatus::Exited(_, errno)) => shown(Errno::from_raw(errno)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => signal.to_string(),
+            _ => shown(Errno::ECHILD),
         },
-        Err(errno) => (0, Err(errno)),
+        Err(errno) => shown(errno),
     }
+}
+
+/// What a call gave that was refused.
+fn shown(errno: Errno) -> String {
+    format!("-1 {errno:?}")
 }
 
 fn exit(status: i32) -> ! {

@@ -97,7 +97,17 @@ pub const MISTAKES: &[Mistake] = &[
     of(12, "for capability in (0..64)", "for capability in (0..0)", "It can have CAP_SYS_ADMIN"),
     of(12, r#"did("prctl(PR_SET_NO_NEW_PRIVS)", set_no_new_privs())?;"#, "", "set-user-ID program"),
     of(12, "libc::SYS_seccomp, mode", "libc::SYS_getpid, mode", "No filter is on its calls"),
-    of(12, "    libc::SYS_unshare,", "    libc::SYS_reboot,", "gives it every capability again"),
+    of(12, "    libc::SYS_unshare,", "    libc::SYS_reboot,", "has to refuse unshare(2)."),
+    of(12, "libc::SYS_clone as u32", "libc::SYS_reboot as u32", "refuse clone(2) if CLONE_NEWUSER"),
+    of(12, "libc::SYS_clone3 as u32", "libc::SYS_reboot as u32", "refuse clone3(2) with any flags"),
+    // A limit gives an error, too.
+    of(12, "let filter = filter();",
+        r#"let filter = [ret(libc::SECCOMP_RET_ALLOW)];
+        did("limit", fs::write("/proc/sys/user/max_user_namespaces", "0"))?;"#,
+        "EINVAL is the kernel's own answer"),
+    // No mistake: a filter may also kill who calls.
+    of(12, "ret(libc::SECCOMP_RET_ERRNO | errno as u32)",
+        "ret(libc::SECCOMP_RET_KILL_PROCESS | errno as u32 & 0)", ""),
 
     of(13, "| CloneFlags::CLONE_NEWNET;", ";", "another net namespace"),
     of(13, "// SAFETY: this program has one thread.\n    match did(\"fork\", unsafe { fork() })? {\n        \
