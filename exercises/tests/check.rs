@@ -162,6 +162,8 @@ fn who_stops_or_kills_itself_is_told() {
     assert_told("run", "kill -STOP $$", "stopped, by SIGSTOP");
     assert_told("run", "kill -KILL $$", "ended, by SIGKILL");
     assert_told("run", "kill -KILL -1; kill -KILL $$", "ended, by SIGKILL");
+    let real_time = format!("kill -{} $$", libc::SIGRTMIN() + 3);
+    assert_told("run", &real_time, "ended, by SIGRTMIN+3");
 }
 
 #[test]

@@ -3,11 +3,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use workbook::host::{Named as _, Refusal};
 use workbook::proc;
@@ -41,8 +44,8 @@ pub struct Program<'stage> {
     printed: usize,
     /// Which lines are the probe's.
     pub token: String,
-    /// How it has ended.
-    pub ended: Option<WaitStatus>,
+    /// How it has ended, or that it was stopped.
+    pub ended: Option<ExitStatus>,
 }
 
 impl<'stage> Program<'stage> {
@@ -158,10 +161,11 @@ impl<'stage> Program<'stage> {
     /// Waits for its end. Gives its exit status as a shell would: 128 + n if signal n killed it.
     pub fn end(&mut self, purpose: &str) -> Result<i32, Trouble> {
         loop {
-            match self.ended {
-                Some(WaitStatus::Exited(_, status)) => return Ok(status),
-                Some(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),
-                _ => self.watch(purpose)?,
+            let as_in_a_shell =
+                |ended: ExitStatus| ended.code().or(ended.signal().map(|signal| 128 + signal));
+            match self.ended.and_then(as_in_a_shell) {
+                Some(status) => return Ok(status),
+                None => self.watch(purpose)?,
             }
         }
     }
@@ -183,7 +187,7 @@ impl<'stage> Program<'stage> {
         } else if processes > MOST_PROCESSES {
             let mistake = "It starts processes without end. All of them were stopped.";
             Miss::that(mistake).outside("ls -d /proc/[0-9]*", processes)
-        } else if let Some(WaitStatus::Stopped(..)) = self.ended {
+        } else if self.ended.and_then(|ended| ended.stopped_signal()).is_some() {
             self.hangs(purpose, "It stands still: a signal has stopped it.")
         } else if Instant::now() > self.stage.deadline {
             let had = format!("It had {} seconds for this step.", DEADLINE.as_secs());
@@ -213,23 +217,25 @@ impl<'stage> Program<'stage> {
     }
 
     /// waitpid(2) for the program, and for whoever has become our child: on the stage we are PID 1.
+    /// Not nix's, which has no names for real-time signals, and gives EINVAL for a death by one.
     fn reap(&mut self) {
-        let how = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::__WALL;
-        while let Ok(status) = waitpid(None, Some(how)) {
-            match status.pid() {
-                None => break,
-                Some(pid) if pid == self.its.pid => self.ended = Some(status),
-                Some(_) => {}
+        let (mut status, how) = (0, libc::WNOHANG | libc::WUNTRACED | libc::__WALL);
+        loop {
+            // SAFETY: the kernel writes a number.
+            match unsafe { libc::waitpid(-1, &raw mut status, how) } {
+                pid if pid == self.its.pid.as_raw() => {
+                    self.ended = Some(ExitStatus::from_raw(status));
+                }
+                ..=0 => break,
+                _ => {}
             }
         }
     }
 
     fn ended_early(&self, purpose: &str) -> Miss {
-        let mistake = match self.ended {
-            Some(WaitStatus::Signaled(_, signal, _)) => format!("{signal} killed it."),
-            _ => String::new(),
-        };
-        let miss = Miss::that(mistake);
+        let killed_by = self.ended.and_then(|ended| ended.signal());
+        let miss =
+            Miss::that(killed_by.map_or(String::new(), |by| format!("{} killed it.", name(by))));
         self.with_last_words(miss.program(format!("was {purpose}"), self.how_ended()))
     }
 
@@ -240,12 +246,12 @@ impl<'stage> Program<'stage> {
 
     /// What the program did so far.
     pub fn how_ended(&self) -> String {
-        match self.ended {
-            None => "still runs".to_string(),
-            Some(WaitStatus::Exited(_, status)) => format!("ended, exit status {status}"),
-            Some(WaitStatus::Signaled(_, signal, _)) => format!("ended, by {signal}"),
-            Some(WaitStatus::Stopped(_, signal)) => format!("stopped, by {signal}"),
-            Some(_) => "unknown".to_string(),
+        let Some(ended) = self.ended else { return "still runs".to_string() };
+        match (ended.code(), ended.signal(), ended.stopped_signal()) {
+            (Some(status), ..) => format!("ended, exit status {status}"),
+            (_, Some(signal), _) => format!("ended, by {}", name(signal)),
+            (_, _, Some(signal)) => format!("stopped, by {}", name(signal)),
+            _ => "unknown".to_string(),
         }
     }
 
@@ -255,5 +261,14 @@ impl<'stage> Program<'stage> {
             Some(line) => miss.program("said last", line.chars().take(200).collect::<String>()),
             None => miss,
         }
+    }
+}
+
+/// A signal's: signal(7). The real-time ones are counted from the first that libc leaves to others.
+fn name(signal: i32) -> String {
+    match (Signal::try_from(signal), signal - libc::SIGRTMIN()) {
+        (Ok(signal), _) => signal.to_string(),
+        (_, nth @ 0..) => format!("SIGRTMIN+{nth}"),
+        _ => format!("signal {signal}"),
     }
 }
