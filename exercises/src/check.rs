@@ -28,9 +28,11 @@ pub mod watch;
 pub mod watcher;
 pub mod words;
 
+use std::env;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use workbook::cgroups::Group;
 use workbook::host::Refusal;
@@ -85,6 +87,13 @@ fn after_help() -> String {
 
 /// Gives the exit code.
 pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
+    // Who writes `--` means a COMMAND, and not their own package. To clap it is nothing.
+    let ends_so = env::args_os().next_back().is_some_and(|last| last == "--");
+    if ends_so && !arguments.contains_id("command") {
+        let missing = "COMMAND is missing: say after the -- which program, with its arguments";
+        let mut usage = command().bin_name("workbook check");
+        usage.error(ErrorKind::MissingRequiredArgument, missing).exit();
+    }
     let folder = Target::folder(arguments.get_one("dir"));
     if let Some(step) = arguments.get_one::<&Step>("solution") {
         return words::solution(step, &folder);

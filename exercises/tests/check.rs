@@ -286,9 +286,15 @@ fn the_exit_code_tells_passed_not_yet_wrong_usage_and_not_here() {
     let _others_wait = turn();
     let code = |mut command: Command| command.output().expect("it starts").status.code();
     assert_eq!(code(checker(&["--step", "run", "--", "env"])), Some(0));
+    assert_eq!(code(checker(&["--step", "run", "--", "env", "--"])), Some(0));
     assert_eq!(code(checker(&["--", "env"])), Some(1));
     assert_eq!(code(checker(&["--step", "14", "--", "env"])), Some(2));
     assert_eq!(code(checker(&["--dir", "/no/such/folder"])), Some(2));
+    for words in [&["--"][..], &["--json", "--step", "pid", "--"]] {
+        let output = checker(words).output().expect("it starts");
+        let is_usage = output.status.code() == Some(2) && output.stdout.is_empty();
+        assert!(is_usage && said(&output).contains("COMMAND is missing"), "{}", said(&output));
+    }
     let mut refused = checker(&["--", "env"]);
     let output = host::run_on(&mut refused, Host::NoUserNamespaces).output().expect("it starts");
     assert_eq!(output.status.code(), Some(69));
