@@ -358,8 +358,13 @@ def seccomp_filter():
 
     allowed, refused, no_such_call = give(0x7FFF0000), give(0x00050001), give(0x00050026)
     machine = {"x86_64": 0xC000003E, "riscv64": 0xC00000F3}.get(platform.machine(), 0xC00000B7)
-    # unshare, setns, mount, umount2, pivot_root
-    calls = [272, 308, 165, 166, 155] if IS_X86 else [97, 268, 40, 39, 41]
+    # Calls that make or enter namespaces, change mounts, or put code into the kernel: unshare,
+    # setns, mount, umount2, pivot_root, bpf, init_module, finit_module.
+    on_x86 = [272, 308, 165, 166, 155, 321, 175, 313]
+    calls = on_x86 if IS_X86 else [97, 268, 40, 39, 41, 280, 105, 273]
+    # And these, which are younger and have one number everywhere: open_tree, move_mount, fsopen,
+    # fsconfig, fsmount, fspick, mount_setattr.
+    calls += [428, 429, 430, 431, 432, 433, 442]
     clone, clone3 = 56 if IS_X86 else 220, 435
     yield load(4)  # arch: another architecture has other numbers
     yield jump_equal(machine, 1, 0)

@@ -468,20 +468,26 @@ fn filter() -> Vec<sock_filter> {
     filter
 }
 
-/// What makes, enters or changes namespaces, or loads code into the kernel.
-const REFUSED: [c_long; 9] = [
+/// Calls that make or enter namespaces, change mounts, or put code into the kernel.
+const REFUSED: [c_long; 15] = [
     libc::SYS_unshare,
     libc::SYS_setns,
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
     libc::SYS_bpf,
     libc::SYS_init_module,
     libc::SYS_finit_module,
-    libc::SYS_kexec_load,
 ];
 
-/// The flags of clone(2) that make one.
+/// The flags with which clone(2) makes a namespace.
 const NAMESPACES: u32 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
