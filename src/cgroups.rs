@@ -136,7 +136,13 @@ impl Group {
 
     /// The number behind this word in a file of the cgroup, such as `oom_kill` in `memory.events`.
     pub fn number(&self, file: &str, word: &str) -> nix::Result<u64> {
-        let text = read(&self.path(file)?)?;
+        self.number_below("", file, word)
+    }
+
+    /// The same in a cgroup below it, by its path from here.
+    pub fn number_below(&self, below: &str, file: &str, word: &str) -> nix::Result<u64> {
+        let place = self.place(file).ok_or(Errno::ENOENT)?;
+        let text = read(&place.folder.join(below).join(self.name(file)))?;
         let lines = text.lines().filter_map(|line| line.split_once(' '));
         let mut numbers = lines.filter(|line| line.0 == word);
         numbers.find_map(|line| line.1.parse().ok()).ok_or(Errno::ENODATA)
@@ -190,8 +196,31 @@ impl Group {
             // goes into a cgroup never drops the value that owns it.
             unsafe { libc::close(place.lock.as_raw_fd()) };
         }
-        let writes = self.places.iter().map(|place| write(&place.folder.join("cgroup.procs"), "0"));
-        writes.collect::<nix::Result<Vec<_>>>().map(|_| 1)
+        enter(&self.doors("")?).map(|()| 1)
+    }
+
+    /// mkdir(2): a cgroup below it, by its path from here. It goes with this one.
+    pub fn make_below(&self, below: &str) -> nix::Result<()> {
+        let mut folders = self.places.iter().map(|place| place.folder.join(below));
+        folders.try_for_each(|folder| fs::create_dir(folder).map_err(errno))
+    }
+
+    /// The files by which one goes into a cgroup below it: [`enter`].
+    pub fn doors(&self, below: &str) -> nix::Result<Vec<File>> {
+        let files = self.places.iter().map(|place| place.folder.join(below).join("cgroup.procs"));
+        files.map(|file| File::options().write(true).open(file).map_err(errno)).collect()
+    }
+
+    /// Lets those below a cgroup that is below it have the controllers. It may have no processes. In
+    /// v1 all have them.
+    pub fn hand_down(&self, below: &str) -> nix::Result<()> {
+        for place in self.places.iter().filter(|place| place.is_v2) {
+            let file = place.folder.join(below).join("cgroup.subtree_control");
+            for controller in &place.controllers {
+                write(&file, &format!("+{controller}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// rmdir(2), once every process is gone.
@@ -318,6 +347,11 @@ fn kill_members(folder: &Path) {
             unsafe { libc::syscall(call, pidfd.as_raw_fd(), signal, ptr::null::<u8>(), 0) };
         }
     }
+}
+
+/// The caller, and whom it will make, go into the cgroup of these files: 0 is who writes it.
+pub fn enter(doors: &[File]) -> nix::Result<()> {
+    doors.iter().try_for_each(|mut door| door.write_all(b"0").map_err(errno))
 }
 
 /// For each controller where our cgroup will be: in v1 where we are in its hierarchy, else in v2. To

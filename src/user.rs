@@ -26,10 +26,15 @@ pub fn namespace_unless_root(t: &mut Transcript) -> Result<(), Refusal> {
 
 /// Refuses to go on unless we are root of the host: for what no user namespace gives.
 pub fn needs_root() -> Result<(), Refusal> {
-    match in_first_namespace()? && host::has_cap_sys_admin()? {
+    match is_root_of_host()? {
         true => Ok(()),
         false => Err(Refusal::not_root()),
     }
+}
+
+/// Have we what only root of the host has?
+pub fn is_root_of_host() -> Result<bool, Refusal> {
+    Ok(in_first_namespace()? && host::has_cap_sys_admin()?)
 }
 
 /// The first user namespace is the one whose map leaves nobody out.

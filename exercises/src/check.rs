@@ -3,6 +3,8 @@
 //! - [`steps`]: what it has to do, and how the kernel is asked
 //! - [`stage`]: a disposable host, for one step
 //! - [`watcher`]: who makes it, and who watches there
+//! - [`cgroups`]: its cgroups
+//! - [`bounds`]: what the program may take
 //! - [`program`]: the program while it runs there
 //! - [`launch`]: how it is started
 //! - [`probe`]: the command that it is given to run
@@ -14,6 +16,8 @@
 //! - [`kept`]: what is remembered from one time to the next
 //! - [`watch`]: again, whenever a file is saved
 
+pub mod bounds;
+pub mod cgroups;
 pub mod finding;
 pub mod kept;
 pub mod launch;
@@ -34,7 +38,6 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use workbook::cgroups::Group;
 use workbook::host::Refusal;
 use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::programs::exercise;
@@ -43,9 +46,6 @@ use finding::{Came, Outcome};
 use report::Report;
 use steps::{STEPS, Step};
 use target::{NotReady, Target};
-
-/// What all processes on the stage together may not exceed, where we can have a cgroup.
-const PIDS: &str = "1000";
 
 /// Its arguments.
 pub fn command() -> Command {
@@ -137,14 +137,15 @@ fn check(
     only: Option<&str>,
     mut tell: impl FnMut(&Came) -> Result<(), Refusal>,
 ) -> Result<Vec<Came>, Refusal> {
-    let group = Group::make("workbook-check", &["pids"]).ok(); // else the step limits says why not
-    if let Some(group) = &group {
-        let _ = group.write("pids.max", PIDS); // the watcher counts, too
-    }
     let mut all = Vec::new();
     for step in STEPS.iter().filter(|step| only.is_none_or(|only| step.name == only)) {
+        let group = cgroups::group();
         let outcome = match watcher::on_a_stage(target, group.as_ref(), step.check) {
             Ok(Ok(())) => Outcome::Passed,
+            // Whoever was ended for it may have been seen to end, and no more.
+            _ if group.as_ref().is_some_and(cgroups::was_too_much) => {
+                Outcome::NotYet(bounds::eats())
+            }
             Ok(Err(miss)) => Outcome::NotYet(miss),
             Err(refusal) => Outcome::NotHere(refusal),
         };

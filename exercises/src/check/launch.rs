@@ -1,6 +1,6 @@
 //! How the program is started: in the stage's mounts, with pipes for its standard streams.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, PipeReader, PipeWriter, pipe};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -12,11 +12,12 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Pid, chdir, setsid};
+use workbook::cgroups::enter;
 use workbook::host::{Named as _, errno};
 use workbook::proc::pidfd;
 
+use super::bounds::MOST_PROCESSES;
 use super::finding::{Miss, Trouble};
-use super::program::MOST_PROCESSES;
 use super::stage::Stage;
 
 /// A program that has just been started.
@@ -43,11 +44,19 @@ pub fn launch(stage: &Stage, words: &[String]) -> Result<Launched, Trouble> {
     let also_its_input = its_input.try_clone().named("fcntl(F_DUPFD_CLOEXEC)")?;
     let mut run = Command::new(&words[0]);
     run.args(&words[1..]).stdin(also_its_input).stdout(out).stderr(err);
-    let mounts = stage.host.try_clone().named("fcntl(F_DUPFD_CLOEXEC)")?;
+    let copy = |file: &File| file.try_clone().named("fcntl(F_DUPFD_CLOEXEC)");
+    let (mounts, cgroups) = (copy(&stage.host)?, copy(&stage.cgroup.namespace)?);
+    let doors = stage.cgroup.doors.iter().map(copy).collect::<Result<Vec<_>, _>>()?;
     let (folder, most) = (stage.target.folder.clone(), most_processes());
     let as_from_a_shell = move || {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC)?;
         setrlimit(Resource::RLIMIT_NPROC, soft.min(most), hard.min(most))?;
+        // Should memory be short, then rather the program than the watcher, or others of the host.
+        let _ = fs::write("/proc/self/oom_score_adj", "1000"); // or the kernel chooses
+        // On the stage root may reboot(2): that would end the watcher. SAFETY: takes two integers.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_BOOT) };
+        enter(&doors)?;
+        setns(&cgroups, CloneFlags::CLONE_NEWCGROUP)?;
         setns(&mounts, CloneFlags::CLONE_NEWNS)?; // this leads to their root, too
         chdir(&folder)?;
         setsid()?; // the reader's terminal is not its
@@ -64,6 +73,8 @@ pub fn launch(stage: &Stage, words: &[String]) -> Result<Launched, Trouble> {
     Ok(Launched { pid, fd, input, its_input, streams: [Some(output), Some(errors)] })
 }
 
+/// linux/capability.h
+const CAP_SYS_BOOT: libc::c_ulong = 22;
 /// linux/close_range.h
 const CLOSE_ON_EXEC: u32 = 1 << 2;
 

@@ -13,18 +13,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use workbook::host::{Named as _, Refusal};
-use workbook::proc;
 
+use super::bounds;
 use super::finding::{Miss, Trouble};
 use super::launch::{Launched, launch};
 use super::probe::{self, PART};
 use super::stage::{DEADLINE, Stage};
 use super::target::ROOTFS;
 
-/// What it may print in all, on both streams.
-pub const MOST_BYTES: usize = 1 << 20;
-/// How many processes may be on the stage.
-pub const MOST_PROCESSES: usize = 400;
 /// Between two looks at what tells nobody that it has changed, in ms.
 const A_WHILE: u16 = 20;
 /// So much of its last words is kept, in characters.
@@ -53,7 +49,7 @@ impl<'stage> Program<'stage> {
     pub fn start(stage: &'stage Stage, words: &[String]) -> Result<Self, Trouble> {
         static NTH: AtomicU32 = AtomicU32::new(0);
         let token = format!("token-{}", NTH.fetch_add(1, Ordering::Relaxed));
-        let command = [&stage.target.probe, probe::NAME, &token].map(str::to_string);
+        let command = [&*stage.probe, probe::NAME, &token].map(str::to_string);
         let rootfs = stage.rootfs.display().to_string();
         let words = words.iter().map(|word| word.replace(ROOTFS, &rootfs));
         let words = words.chain(command).chain(HARD_WORDS.map(str::to_string));
@@ -180,13 +176,10 @@ impl<'stage> Program<'stage> {
         poll(&mut fds, PollTimeout::from(A_WHILE)).named("poll(2)")?;
         self.read();
         self.reap();
-        let processes = proc::pids()?.len();
-        let miss = if self.printed > MOST_BYTES {
-            let mistake = "It prints without end. It was stopped, and all that it had started.";
-            Miss::that(mistake).program("printed", format!("more than {MOST_BYTES} bytes"))
-        } else if processes > MOST_PROCESSES {
-            let mistake = "It starts processes without end. All of them were stopped.";
-            Miss::that(mistake).outside("ls -d /proc/[0-9]*", processes)
+        let miss = if let Some(miss) = bounds::prints(self.printed) {
+            miss
+        } else if let Some(miss) = bounds::takes()? {
+            miss
         } else if self.ended.and_then(|ended| ended.stopped_signal()).is_some() {
             self.hangs(purpose, "It stands still: a signal has stopped it.")
         } else if Instant::now() > self.stage.deadline {

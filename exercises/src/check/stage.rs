@@ -8,9 +8,11 @@
 //! program   the reader's; it starts in the stage's mounts, which are shared, as systemd makes them
 //! ```
 //!
-//! For an ordinary user the stage has a user namespace, in which that user is the same user. The
-//! watcher has every capability there. The program has none: execve(2) takes them from who is not
-//! root, see capabilities(7). So it stands there as its user stands on a real host.
+//! The stage has a user namespace, in which the watcher has every capability. An ordinary user is the
+//! same user there, and the program has no capability: execve(2) takes them from who is not root, see
+//! capabilities(7). Root is root of the stage and, outside, a user that nobody else is: what asks
+//! for root of the host, such as the clock or most of /proc/sys, refuses it. So both stand there as
+//! they stand on a real host.
 
 use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _, pipe};
@@ -24,16 +26,18 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::statvfs;
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, fork, gethostname, pause, sethostname};
-use workbook::cgroups::{self, Group};
+use nix::unistd::{ForkResult, fork, geteuid, gethostname, pause, sethostname};
+use workbook::cgroups::Group;
 use workbook::host::{Named as _, Refusal};
 use workbook::{guest, mounts, netlink, proc};
 
+use super::cgroups::{self, Way};
 use super::finding::Miss;
 use super::target::Target;
 use super::view::{self, identity};
 
-const NULL: Option<&str> = None; // where mount(2) takes a string
+/// Where mount(2) takes a string.
+pub const NULL: Option<&str> = None;
 /// The stage's hostname.
 pub const NAME: &str = "host";
 /// How long a step may take: a step takes a fraction of a second, so only what hangs needs so long.
@@ -41,9 +45,11 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// A tmpfs of the stage's own, in which the new root is: a folder that every host has, and in which
 /// nobody keeps programs.
 const SHM: &str = "/dev/shm";
-/// For a second mount(2) of what is a mount already: it can be read.
-const READ_ONLY: MsFlags = MsFlags::MS_REMOUNT.union(MsFlags::MS_BIND).union(MsFlags::MS_RDONLY);
-const LOCKED: MsFlags = MsFlags::MS_NOSUID
+/// Two copies of the probe, with its libraries, and what a tool keeps there.
+const SHM_OPTIONS: &str = "mode=1777,size=256m";
+/// The flags that have the same bits in statvfs(3) and mount(2).
+const LOCKED: MsFlags = MsFlags::MS_RDONLY
+    .union(MsFlags::MS_NOSUID)
     .union(MsFlags::MS_NODEV)
     .union(MsFlags::MS_NOEXEC)
     .union(MsFlags::MS_NOATIME)
@@ -57,8 +63,12 @@ pub struct Stage<'target> {
     pub target: &'target Target,
     /// The stage's mounts: a namespace that this file keeps.
     pub host: File,
+    /// The program's cgroup.
+    pub cgroup: Way,
     /// The folder that shall become `/` of a container.
     pub rootfs: PathBuf,
+    /// A name of the probe's file that everybody can use, and that it also has in the new root.
+    pub probe: String,
     /// The probe's file by device and inode: on the host, and in the new root.
     pub probes: Vec<(u64, u64)>,
     /// Has it a cgroup of its own, below which the program can make one?
@@ -76,19 +86,20 @@ impl<'target> Stage<'target> {
         netlink::lo_up().named(netlink::LO_UP)?;
         mounts::make_private().named(mounts::MAKE_PRIVATE)?;
         mounts::mount_proc().named(mounts::MOUNT_PROC)?;
-        let tmpfs = mount(Some("tmpfs"), SHM, Some("tmpfs"), MsFlags::empty(), Some("mode=1777"));
-        tmpfs.named(format!("mount(\"tmpfs\", {SHM:?}, \"tmpfs\", 0, \"mode=1777\")"))?;
+        let tmpfs = mount(Some("tmpfs"), SHM, Some("tmpfs"), MsFlags::empty(), Some(SHM_OPTIONS));
+        tmpfs.named(format!("mount(\"tmpfs\", {SHM:?}, \"tmpfs\", 0, {SHM_OPTIONS:?})"))?;
         let rootfs = Path::new(SHM).join("rootfs");
-        let mut probes = vec![identity("/proc/self/exe".as_ref())?];
+        let probe = open_to_all(&target.probe)?;
+        let mut probes = vec![identity(probe.as_ref())?];
         if target.wants_rootfs() {
-            fill(&rootfs, &target.probe)?;
-            probes.push(identity(&rootfs.join(target.probe.trim_start_matches('/')))?);
+            fill(&rootfs, &probe)?;
+            probes.push(identity(&rootfs.join(probe.trim_start_matches('/')))?);
         }
-        cgroup_of_its_own(group)?;
+        let cgroup = cgroups::of_a_stage(group)?;
         let host = shared_mounts()?;
         let before = view::mounts_in(&host)?;
         let (has_cgroup, deadline) = (group.is_some(), Instant::now() + DEADLINE);
-        Ok(Self { target, host, rootfs, probes, has_cgroup, before, deadline })
+        Ok(Self { target, host, cgroup, rootfs, probe, probes, has_cgroup, before, deadline })
     }
 
     /// The host's namespace of this kind, such as `uts:[4026531838]`.
@@ -122,6 +133,20 @@ impl<'target> Stage<'target> {
     }
 }
 
+/// A name of the probe's file for who is in a user namespace of root's. Root of the host's files are
+/// another's there, and those in `/root` closed to it.
+fn open_to_all(probe: &str) -> Result<String, Refusal> {
+    let is_open = |file: &Path| fs::metadata(file).is_ok_and(|file| file.mode() & 1 == 1);
+    if !geteuid().is_root() || Path::new(probe).ancestors().all(is_open) {
+        return Ok(probe.to_string());
+    }
+    let copy = Path::new(SHM).join("probe");
+    fs::copy(probe, &copy).named(format!("open({probe:?}), then write(2)"))?;
+    let open = fs::set_permissions(&copy, Permissions::from_mode(0o755));
+    open.named(format!("chmod({copy:?}, 0755)"))?;
+    Ok(copy.display().to_string())
+}
+
 /// The new root: the probe under the name that it has on the host, with its libraries.
 fn fill(rootfs: &Path, probe: &str) -> Result<(), Refusal> {
     for folder in FOLDERS {
@@ -134,47 +159,19 @@ fn fill(rootfs: &Path, probe: &str) -> Result<(), Refusal> {
     guest::root_at(rootfs, probe)
 }
 
-/// On the stage its cgroup is the top of the hierarchy, and mounted where the host's is. The rest
-/// of the host's can be read.
-fn cgroup_of_its_own(group: Option<&Group>) -> Result<(), Refusal> {
-    let mut own = None;
-    if let Some(group) = group {
-        group.join().named("write(\"cgroup.procs\", \"0\")")?;
-        let ours = cgroups::of("self", "pids").ok_or(Errno::ENOENT);
-        let (folder, top) = ours.named("/proc/self/cgroup: pids")?;
-        let bound = mount(Some(&folder), &top, NULL, MsFlags::MS_BIND, NULL);
-        bound.named(format!("mount({folder:?}, {top:?}, NULL, MS_BIND, NULL)"))?;
-        own = Some(top);
-    }
-    let is_cgroup = |line: &&str| line.contains(" - cgroup ") || line.contains(" - cgroup2 ");
-    let file = "/proc/self/mountinfo";
-    let mounts = fs::read_to_string(file).named(format!("open({file:?})"))?;
-    let points = mounts.lines().filter(is_cgroup).map(|line| Path::new(view::mount_point(line)));
-    for point in points.filter(|point| own.as_deref() != Some(*point)) {
-        // In a user namespace the flags that it has are locked, and must be among them:
-        // mount_namespaces(7).
-        let has = statvfs(point).named(format!("statvfs({point:?})"))?.flags().bits();
-        let flags = READ_ONLY | (MsFlags::from_bits_retain(has) & LOCKED);
-        let made = mount(NULL, point, NULL, flags, NULL);
-        made.named(format!(
-            "mount(NULL, {point:?}, NULL, MS_REMOUNT|MS_BIND|MS_RDONLY|..., NULL)"
-        ))?;
-    }
-    unshare(CloneFlags::CLONE_NEWCGROUP).named("unshare(CLONE_NEWCGROUP)")
-}
-
-/// Mounts that are shared, for the program. A child makes them, whose namespace we keep: whoever it
-/// might be, the program could kill it.
-fn shared_mounts() -> Result<File, Refusal> {
+/// A namespace of this kind, for the program. A child makes it, and we keep it: whoever it might be,
+/// the program could kill it.
+pub fn kept_namespace(
+    kind: &str,
+    call: &str,
+    make: impl FnOnce() -> nix::Result<()>,
+) -> Result<File, Refusal> {
     let (mut made, mut tell) = pipe().named("pipe2(O_CLOEXEC)")?;
     // SAFETY: the checker has one thread.
     let child = match unsafe { fork() }.named("fork()")? {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            let shared = MsFlags::MS_REC | MsFlags::MS_SHARED;
-            let made = unshare(CloneFlags::CLONE_NEWNS)
-                .and_then(|()| mount(NULL, "/", NULL, shared, NULL));
-            let _ = tell.write_all(&[made.err().map_or(0, |errno| errno as i32) as u8]);
+            let _ = tell.write_all(&[make().err().map_or(0, |errno| errno as i32) as u8]);
             loop {
                 pause();
             }
@@ -183,12 +180,27 @@ fn shared_mounts() -> Result<File, Refusal> {
     drop(tell);
     let mut errno = [Errno::ECHILD as i32 as u8];
     let _ = made.read(&mut errno); // nothing, if it has ended
-    let file = format!("/proc/{child}/ns/mnt");
-    let mounts = File::open(&file).named(format!("open({file:?})"));
+    let file = format!("/proc/{child}/ns/{kind}");
+    let namespace = File::open(&file).named(format!("open({file:?})"));
     let _ = kill(child, Signal::SIGKILL).and_then(|()| waitpid(child, None)); // our own
     match errno {
-        [0] => mounts,
-        [errno] => Err(Errno::from_raw(errno.into()))
-            .named("unshare(CLONE_NEWNS), mount(NULL, \"/\", NULL, MS_REC|MS_SHARED, NULL)"),
+        [0] => namespace,
+        [errno] => Err(Errno::from_raw(errno.into())).named(call),
     }
+}
+
+/// Gives a mount one more flag. In a user namespace those that it has are locked, and must be among
+/// them: mount_namespaces(7).
+pub fn remount(point: &Path, flag: MsFlags) -> nix::Result<()> {
+    let has = MsFlags::from_bits_retain(statvfs(point)?.flags().bits()) & LOCKED;
+    mount(NULL, point, NULL, MsFlags::MS_REMOUNT | MsFlags::MS_BIND | has | flag, NULL)
+}
+
+/// Mounts that are shared.
+fn shared_mounts() -> Result<File, Refusal> {
+    let call = "unshare(CLONE_NEWNS), mount(NULL, \"/\", NULL, MS_REC|MS_SHARED, NULL)";
+    kept_namespace("mnt", call, || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        mount(NULL, "/", NULL, MsFlags::MS_REC | MsFlags::MS_SHARED, NULL)
+    })
 }

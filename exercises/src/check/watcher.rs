@@ -1,9 +1,13 @@
 //! The two ends of a stage: the checker, outside, which makes it, and its PID 1, which watches.
 
+use std::fs::read_to_string;
+
 use nix::errno::Errno;
 use nix::libc;
+use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
-use nix::unistd::{Pid, getegid, geteuid};
+use nix::sys::prctl::set_dumpable;
+use nix::unistd::{Gid, Pid, Uid, getegid, geteuid, setgroups, setresgid, setresuid};
 use workbook::cgroups::Group;
 use workbook::child::{self, Inside, Outside};
 use workbook::host::{self, Named as _, Refusal};
@@ -11,8 +15,9 @@ use workbook::lesson::Options;
 use workbook::user;
 
 use super::finding::{Miss, Seen, Trouble};
-use super::stage::Stage;
+use super::stage::{Stage, remount};
 use super::target::Target;
+use super::view::mount_point;
 
 /// Makes a stage, lets the work be done on it, and takes it away: what came of the work.
 pub fn on_a_stage(
@@ -22,8 +27,8 @@ pub fn on_a_stage(
 ) -> Result<Result<(), Miss>, Refusal> {
     let ends = child::ends_for("watcher", "workbook", Options::default())?;
     let (mut from_watcher, mut to_checker) = ends;
-    let is_root = host::has_cap_sys_admin()?;
-    let flags = if is_root { OWN } else { OWN | CloneFlags::CLONE_NEWUSER };
+    let user = StageUser::ask()?;
+    let flags = if let StageUser::Same = user { OWN } else { OWN | CloneFlags::CLONE_NEWUSER };
     let call: Vec<_> = flags.iter_names().map(|(name, _)| name).collect();
     let flags = flags.bits() | libc::SIGCHLD;
     // SAFETY: without a stack of its own the child goes on here with a copy of all that is ours, as
@@ -31,16 +36,76 @@ pub fn on_a_stage(
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     let pid = Errno::result(pid).named(format!("clone({})", call.join("|")))?;
     if pid == 0 {
-        to_checker.live(|to_checker| watch(target, group, work, to_checker));
+        to_checker.live(|to_checker| {
+            user.become_it(to_checker)?;
+            watch(target, group, work, to_checker)
+        });
     }
     let pid = Pid::from_raw(pid as i32);
-    if !is_root {
-        // The watcher waits meanwhile. Should this be refused, it reads the end of the file.
-        let (uid, gid) = (geteuid(), getegid());
-        user::map(pid, &format!("{uid} {uid} 1"), &format!("{gid} {gid} 1"))?;
-    }
+    user.map(pid)?; // it waits meanwhile. Should this be refused, it reads the end of the file
     from_watcher.start(pid, to_checker);
     hear(&mut from_watcher)
+}
+
+/// Who we are on the stage.
+enum StageUser {
+    /// An ordinary user: the same in a user namespace, where that user has every capability.
+    Mapped,
+    /// Root of the host: root of a user namespace, and outside [`STRANGER`].
+    Stranger,
+    /// Root in a user namespace that is there already: no more than that.
+    Same,
+}
+
+/// A user, and a group, that nobody is: the last that there are.
+const STRANGER: u32 = u32::MAX - 1;
+
+impl StageUser {
+    fn ask() -> Result<Self, Refusal> {
+        Ok(match host::has_cap_sys_admin()? {
+            true if user::is_root_of_host()? && geteuid().is_root() => Self::Stranger,
+            true => Self::Same,
+            false => Self::Mapped,
+        })
+    }
+
+    /// Outside: writes the maps.
+    fn map(&self, watcher: Pid) -> Result<(), Refusal> {
+        match self {
+            Self::Same => Ok(()),
+            Self::Mapped => {
+                let (uid, gid) = (geteuid(), getegid());
+                user::map(watcher, &format!("{uid} {uid} 1"), &format!("{gid} {gid} 1"))
+            }
+            Self::Stranger => {
+                // The two have changed places, and the others are who they are. Files of root of the
+                // host have an owner there: so capabilities count for them, as they do outside.
+                let others = STRANGER - 1;
+                let map = format!("0 {STRANGER} 1\n1 1 {others}\n{STRANGER} 0 1");
+                user::map(watcher, &map, &map)
+            }
+        }
+    }
+
+    /// In the watcher, who is root of the host until now.
+    fn become_it(&self, to_checker: &Outside) -> Result<(), Refusal> {
+        if let Self::Stranger = self {
+            let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
+            setgroups(&[]).named("setgroups(0, NULL)")?;
+            setresgid(gid, gid, gid).named("setresgid(0, 0, 0)")?;
+            setresuid(uid, uid, uid).named("setresuid(0, 0, 0)")?;
+            // With that the kernel has closed our files in /proc, also to our children's eyes.
+            set_dumpable(true).named("prctl(PR_SET_DUMPABLE, 1)")?;
+            to_checker.die_with_it()?;
+            // mount(8) belongs to root of the host, and is set-user-ID: it would become that, without
+            // a capability.
+            let file = "/proc/self/mountinfo";
+            for line in read_to_string(file).named(format!("open({file:?})"))?.lines() {
+                let _ = remount(mount_point(line).as_ref(), MsFlags::MS_NOSUID); // or it is covered
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is the stage's own. The cgroup namespace comes later, when its cgroup is there.
