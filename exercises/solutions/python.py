@@ -183,17 +183,16 @@ def user_namespace():
 #]
 #[11
 def limited():
-    """A cgroup below ours, for at most 64 processes; None where we may not make one. Root may, and
-    who was given a part of the tree: cgroups(7)."""
+    """A cgroup for at most 64 processes; None where we may not make one. Root may, and who was given
+    a part of the tree: cgroups(7)."""
     with open("/proc/self/cgroup") as file:
         ours = dict(line.strip().split(":", 2)[1:] for line in file)
-    group = "/sys/fs/cgroup/pids" + ours["pids"] if "pids" in ours else "/sys/fs/cgroup" + ours[""]
     try:
-        # In v2 a cgroup hands a controller down to those below it. We leave it at that, for others
-        # below may need it, too.
-        if "pids" not in ours and os.access(f"{group}/cgroup.subtree_control", os.W_OK):
-            write(f"{group}/cgroup.subtree_control", "+pids")
-        group += f"/my-container-{os.getpid()}"
+        if "pids" in ours:
+            parent = "/sys/fs/cgroup/pids" + ours["pids"]
+        else:
+            parent = hands_down("/sys/fs/cgroup" + ours[""])
+        group = f"{parent}/my-container-{os.getpid()}"
         if os.path.isdir(group):
             os.rmdir(group)  # of one that had our PID and was killed
         os.mkdir(group)
@@ -202,6 +201,17 @@ def limited():
         return None
     write(f"{group}/pids.max", "64")
     return group
+
+
+def hands_down(group):
+    """In v2 a cgroup with processes in it, such as ours, hands no controller down to those below it.
+    So this is the nearest above it that does."""
+    while group != "/sys/fs":
+        with open(f"{group}/cgroup.subtree_control") as file:
+            if "pids" in file.read().split():
+                return group
+        group = os.path.dirname(group)
+    raise OSError("no cgroup above ours hands pids down")
 
 
 #]

@@ -23,9 +23,6 @@ use std::fmt::Display;
 //[6
 use std::fs;
 //]
-//[11
-use std::io::Write as _;
-//]
 //[8-11
 use std::mem::zeroed;
 //]
@@ -208,30 +205,33 @@ fn user_namespace() -> Result<(), String> {
 
 //]
 //[11
-/// A cgroup below ours, for at most 64 processes. Root has one, and who was given a part of the
-/// tree: cgroups(7).
+/// A cgroup for at most 64 processes. Root has one, and who was given a part of the tree: cgroups(7).
 fn limited() -> Result<PathBuf, String> {
     let ours = did("/proc/self/cgroup", fs::read_to_string("/proc/self/cgroup"))?;
     let in_v1 = ours.lines().find_map(|line| line.split_once(":pids:"));
     let in_v2 = ours.lines().find_map(|line| line.split_once("0::"));
-    let (tree, (_, path)) = match (in_v1, in_v2) {
-        (Some(place), _) => ("/sys/fs/cgroup/pids", place),
-        (None, Some(place)) => ("/sys/fs/cgroup", place),
+    let parent = match (in_v1, in_v2) {
+        (Some((_, path)), _) => PathBuf::from(format!("/sys/fs/cgroup/pids{path}")),
+        (None, Some((_, path))) => hands_down(format!("/sys/fs/cgroup{path}").as_ref())?,
         (None, None) => return Err("/proc/self/cgroup: we are in none".to_string()),
     };
-    let ours = PathBuf::from(format!("{tree}{path}"));
-    // In v2 a cgroup hands a controller down to those below it; v1 has no such file. We leave it at
-    // that, for others below may need it, too.
-    let _ = fs::OpenOptions::new()
-        .write(true)
-        .open(ours.join("cgroup.subtree_control"))
-        .and_then(|mut file| file.write_all(b"+pids"));
-    let group = ours.join(format!("my-container-{}", Pid::this()));
+    let group = parent.join(format!("my-container-{}", Pid::this()));
     let _ = fs::remove_dir(&group); // of one that had our PID and was killed
     did("mkdir", fs::create_dir(&group))?;
     let set = fs::write(group.join("pids.max"), "64");
     did("pids.max", set.inspect_err(|_| drop(fs::remove_dir(&group))))?;
     Ok(group)
+}
+
+/// In v2 a cgroup with processes in it, such as ours, hands no controller down to those below it. So
+/// this is the nearest above it that does.
+fn hands_down(ours: &Path) -> Result<PathBuf, String> {
+    let does = |folder: &&Path| {
+        let on = fs::read_to_string(folder.join("cgroup.subtree_control"));
+        on.is_ok_and(|on| on.split_whitespace().any(|controller| controller == "pids"))
+    };
+    let nearest = ours.ancestors().find(does);
+    nearest.map(Path::to_path_buf).ok_or("no cgroup above ours hands pids down".to_string())
 }
 
 //]
