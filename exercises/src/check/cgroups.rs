@@ -2,14 +2,14 @@
 //! stage sees it:
 //!
 //! ```text
-//! workbook-check   with the limits
-//!   watcher        the watcher
-//!   stage          the top of the hierarchy on the stage, and mounted where the host's is
-//!     program      the program
+//! workbook-check    with the limits
+//!   stage           the top of the hierarchy on the stage, and mounted where the host's is
+//!     init.scope    the watcher; systemd has PID 1 in one of that name, and LXC looks for it
+//!     program       the program
 //! ```
 //!
 //! In v2 a cgroup with processes in it hands no controller down: cgroups(7), "no internal
-//! processes". So nobody is in the inner ones, as under systemd.
+//! processes". So nobody is in the inner ones.
 
 use std::collections::BTreeMap;
 use std::fs::{File, read_to_string};
@@ -30,7 +30,7 @@ const CONTROLLERS: [&str; 2] = ["pids", "memory"];
 const NAME: &str = "workbook-check";
 const TOP: &str = "stage";
 const PROGRAM: &str = "stage/program";
-const WATCHER: &str = "watcher";
+const WATCHER: &str = "stage/init.scope";
 
 /// The checker's, if it can have one: else the step limits says why not.
 pub fn group() -> Option<Group> {
@@ -65,13 +65,14 @@ pub fn of_a_stage(group: Option<&Group>) -> Result<Way, Refusal> {
         return Ok(Way { doors: Vec::new(), namespace: namespace(&[])? });
     };
     group.join().named("write(\"cgroup.procs\", \"0\")")?;
-    for below in [WATCHER, TOP, PROGRAM] {
+    for below in [TOP, WATCHER, PROGRAM] {
         group.make_below(below).named(format!("mkdir({below:?})"))?;
     }
     let doors = |below| group.doors(below).named(format!("open(\"{below}/cgroup.procs\")"));
-    cgroups::enter(&doors(WATCHER)?).named("write(\"watcher/cgroup.procs\", \"0\")")?;
-    // Its root is the cgroup in which the caller is. So it is made before there is somebody below.
+    // Its root is the cgroup in which its maker is. So it comes before there is somebody below.
     let way = Way { namespace: namespace(&doors(TOP)?)?, doors: doors(PROGRAM)? };
+    let call = format!("write(\"{WATCHER}/cgroup.procs\", \"0\")");
+    cgroups::enter(&doors(WATCHER)?).named(call)?;
     for below in ["", TOP] {
         let call = format!("write(\"{below}/cgroup.subtree_control\", \"+pids\")");
         group.hand_down(below).named(call)?;
@@ -82,8 +83,8 @@ pub fn of_a_stage(group: Option<&Group>) -> Result<Way, Refusal> {
     let tops = tops.into_iter().filter(|(_, ours)| ours.ends_with(WATCHER));
     let mut own = Vec::new();
     for (top, ours) in tops {
-        let stage = ours.with_file_name(TOP);
-        let bound = mount(Some(&stage), &top, NULL, MsFlags::MS_BIND, NULL);
+        let stage = ours.parent().unwrap_or(&top);
+        let bound = mount(Some(stage), &top, NULL, MsFlags::MS_BIND, NULL);
         bound.named(format!("mount({stage:?}, {top:?}, NULL, MS_BIND, NULL)"))?;
         own.push(top);
     }
