@@ -101,7 +101,7 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
     if !arguments.get_flag("watch") || !folder.is_dir() {
         return once(arguments);
     }
-    let changes = watch::Changes::of(&folder)?;
+    let changes = watch::Changes::of(vec![folder])?;
     loop {
         changes.begin()?; // what is saved while it is checked counts, too
         report::again()?;

@@ -1,6 +1,6 @@
 //! Builds the book with the mdBook library, so that nobody has to install mdbook.
 
-mod questions;
+pub mod questions;
 
 use std::fmt::{self, Write as _};
 use std::fs::File;

@@ -1,118 +1,131 @@
-//! `cargo book`: builds the book and serves it on this machine, or writes it as plain HTML.
+//! `cargo book`: builds the book and serves it on this machine, with terminals in which its lessons
+//! run; or writes it as plain HTML.
 
+mod keeper;
+mod live;
+
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
-use axum::{Router, serve};
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use nix::unistd::geteuid;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tower_http::services::{ServeDir, ServeFile};
 
-const PORT: u16 = 3000;
+use live::door::Door;
+use live::pages::Pages;
+use live::sessions::Sessions;
+use live::{connections, opener};
 
 fn main() -> ExitCode {
-    let done = match usage().get_matches().subcommand() {
+    let arguments = usage().get_matches();
+    let done = match arguments.subcommand() {
         Some(("build", arguments)) => write_pages(arguments),
-        Some(("serve", arguments)) => serve_pages(arguments.get_one("port").copied()),
-        _ => serve_pages(None),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("book: {error:#}");
-            ExitCode::FAILURE
+        Some(("serve", arguments)) => serve_pages(arguments),
+        Some(("keep", arguments)) => {
+            let words: Vec<OsString> =
+                arguments.get_many("command").into_iter().flatten().cloned().collect();
+            keeper::keep(&words)
         }
-    }
+        _ => serve_pages(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("book: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 fn usage() -> Command {
+    let dest = Arg::new("dest").long("dest").value_name("DIR");
+    let command = Arg::new("command").num_args(1..).last(true);
     Command::new("book")
         .bin_name("cargo book")
         .about("Build the book, and serve it on this machine")
         .after_help("Without a command: serve")
+        .args_conflicts_with_subcommands(true)
+        .args(serving())
         .subcommand(
             Command::new("build").about("Write the book as HTML, to read without a server").arg(
-                Arg::new("dest")
-                    .long("dest")
-                    .value_name("DIR")
-                    .help("Where to (default: target/book)")
-                    .value_parser(value_parser!(PathBuf)),
+                dest.help("Where to (default: target/book)").value_parser(value_parser!(PathBuf)),
             ),
         )
         .subcommand(
-            Command::new("serve").about("Build the book and serve it on 127.0.0.1").arg(
-                Arg::new("port")
-                    .long("port")
-                    .value_name("PORT")
-                    .help("Which port (default: 3000, or a free one)")
-                    .value_parser(value_parser!(u16)),
-            ),
+            Command::new("serve")
+                .about("Build the book and serve it on 127.0.0.1, with terminals in the page")
+                .args(serving()),
+        )
+        // What each terminal runs under.
+        .subcommand(
+            Command::new("keep").hide(true).arg(command.value_parser(value_parser!(OsString))),
         )
 }
 
-fn write_pages(arguments: &ArgMatches) -> Result<()> {
+fn serving() -> [Arg; 3] {
+    let flag = |name, help| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
+    let port = Arg::new("port").long("port").value_name("PORT");
+    [
+        port.help("Which port (default: a free one)").value_parser(value_parser!(u16)),
+        flag("open", "Open it in your browser"),
+        flag("allow-root", "Have terminals in the page also as root"),
+    ]
+}
+
+fn write_pages(arguments: &ArgMatches) -> Result<ExitCode> {
     let destination = arguments.get_one::<PathBuf>("dest");
     let pages = book_reader::build(book_reader::folder(), destination.map(PathBuf::as_path))?;
     writeln!(io::stdout(), "{}", pages.join("index.html").display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One thread runs everything: a terminal dies with the thread that has started it, and that is the
+/// one that ends last.
+fn serve_pages(arguments: &ArgMatches) -> Result<ExitCode> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(arguments)).map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(arguments: &ArgMatches) -> Result<()> {
+    // Before the book is built: who has to choose another port need not wait.
+    let port = arguments.get_one("port").copied().unwrap_or(0);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    let listener = listener.with_context(|| format!("127.0.0.1:{port}"))?;
+    let port = listener.local_addr()?.port();
+    let pages = Pages::build(port)?;
+    pages.follow()?;
+    let sessions = Sessions::new(connections::make_room()?);
+    let (door, path) = Door::new(port)?;
+    let is_refused = geteuid().is_root() && !arguments.get_flag("allow-root");
+    let (live, path) = match is_refused {
+        true => (Err(NOT_AS_ROOT), "/".to_string()),
+        false => (Ok((door, sessions.clone())), path),
+    };
+    let app = live::app(port, pages, live);
+    // Before anybody is told that Ctrl-C ends it: until then that is a death by SIGINT.
+    let mut ends = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .map(signal)
+        .into_iter()
+        .collect::<io::Result<Vec<_>>>()?;
+    let asked = futures_util::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv())));
+    let address = format!("http://127.0.0.1:{port}{path}");
+    writeln!(io::stdout(), "The book is at {address} (Ctrl-C ends it)")?;
+    if is_refused {
+        writeln!(io::stdout(), "{NOT_AS_ROOT}")?;
+    }
+    let opened = arguments.get_flag("open").then(|| opener::open(&address)).transpose()?;
+    tokio::select! {
+        () = connections::serve(listener, app) => {}
+        _ = asked => {}
+    }
+    drop(opened);
+    sessions.end_all().await;
     Ok(())
 }
 
-fn serve_pages(port: Option<u16>) -> Result<()> {
-    runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        // Before the book is built: who has to choose another port need not wait.
-        let listener = listen(port).await?;
-        let address = listener.local_addr()?;
-        let pages = book_reader::build(book_reader::folder(), None)?;
-        // Before anybody is told that Ctrl-C ends it: until then that is a death by SIGINT.
-        let mut asked = signal(SignalKind::interrupt())?;
-        writeln!(io::stdout(), "The book is at http://{address}/ (Ctrl-C ends it)")?;
-        let server = serve(listener, app(&pages, address.port())).into_future();
-        tokio::select! {
-            served = server => served.context("serving"),
-            _ = asked.recv() => Ok(()),
-        }
-    })
-}
-
-/// Loopback only: the book is for who sits at this machine.
-async fn listen(port: Option<u16>) -> Result<TcpListener> {
-    let bind = async |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-    match (port, bind(port.unwrap_or(PORT)).await) {
-        (_, Ok(listener)) => Ok(listener),
-        (None, Err(_)) => bind(0).await.context("127.0.0.1: no free port"),
-        (Some(port), Err(error)) => Err(error).context(format!("127.0.0.1:{port}")),
-    }
-}
-
-fn app(pages: &Path, port: u16) -> Router {
-    let missing = ServeFile::new(pages.join("404.html"));
-    let files = ServeDir::new(pages).not_found_service(missing);
-    let here = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
-    Router::new()
-        .fallback_service(files)
-        .layer(middleware::from_fn_with_state(here, only_as_this_host))
-}
-
-/// A page from elsewhere can make its own name resolve to 127.0.0.1 and then ask this server, but
-/// the browser still sends that name.
-async fn only_as_this_host(
-    State(here): State<[String; 2]>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_some_and(|host| here.iter().any(|name| name == host)) {
-        next.run(request).await
-    } else {
-        StatusCode::MISDIRECTED_REQUEST.into_response()
-    }
-}
+/// What is said where there are no terminals.
+const NOT_AS_ROOT: &str = "The pages have no terminals: you are root, and whoever got at one would be \
+                           root here. As another user they do, or with --allow-root.";

@@ -2,6 +2,7 @@
 //! lets them choose.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use exercises::questions::{Question, Run, questions};
@@ -26,9 +27,7 @@ fn mark_chapter(chapter: &mut Chapter) -> Result<()> {
     if questions.is_empty() {
         return Ok(());
     }
-    let snapshot = contents::root().join("tests/snapshots").join(path).with_extension("snap");
-    let transcript = fs::read_to_string(&snapshot).context(snapshot.display().to_string())?;
-    let run = Run::of(&transcript);
+    let run = run(path)?;
     let lines: Vec<_> = chapter.content.lines().collect();
     let (mut page, mut done) = (String::new(), 0);
     for question in questions {
@@ -41,6 +40,24 @@ fn mark_chapter(chapter: &mut Chapter) -> Result<()> {
     page.extend(lines[done..].iter().flat_map(|line| [line, "\n"]));
     chapter.content = page;
     Ok(())
+}
+
+/// The run of a lesson that the book shows.
+fn run(lesson: &Path) -> Result<Run> {
+    let snapshot = contents::root().join("tests/snapshots").join(lesson).with_extension("snap");
+    let transcript = fs::read_to_string(&snapshot).context(snapshot.display().to_string())?;
+    Ok(Run::of(&transcript))
+}
+
+/// Which option of a question such as `pid-demo/1` is right, counted from 0; `None` where the book
+/// has no such question.
+pub fn right(id: &str) -> Option<usize> {
+    let (lesson, number) = id.split_once('/')?;
+    contents::lessons().ok()?.iter().find(|known| known.name == lesson)?;
+    let chapter = contents::root().join("book/src").join(lesson).with_extension("md");
+    let questions = questions(lesson, &fs::read_to_string(chapter).ok()?).ok()?;
+    let number: usize = number.parse().ok()?;
+    questions.get(number.checked_sub(1)?)?.right(&run(lesson.as_ref()).ok()?).ok()
 }
 
 /// A question's lines without the comments, with the number of the right option, and a word at its

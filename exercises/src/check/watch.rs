@@ -1,4 +1,4 @@
-//! Tells when a file of a package is saved: inotify(7).
+//! Tells when a file is saved: inotify(7).
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -11,24 +11,24 @@ use workbook::host::{Named as _, Refusal};
 /// An editor that saves makes several changes, one right after the other.
 const SETTLED: u16 = 50; // ms
 
-/// What happens in a package.
+/// What happens in some folders.
 pub struct Changes {
-    folder: PathBuf,
+    folders: Vec<PathBuf>,
     events: Inotify,
 }
 
 impl Changes {
-    /// In this folder and those in it, but not in what is built or hidden.
-    pub fn of(folder: &Path) -> Result<Self, Refusal> {
+    /// In these folders and those in them, but not in what is built or hidden.
+    pub fn of(folders: Vec<PathBuf>) -> Result<Self, Refusal> {
         let events = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK);
         let events = events.named("inotify_init1(2)")?;
-        Ok(Self { folder: folder.to_path_buf(), events })
+        Ok(Self { folders, events })
     }
 
     /// From here on changes are kept for [`Changes::wait`], also those in new folders. A second
     /// watch of the same folder is none.
     pub fn begin(&self) -> Result<(), Refusal> {
-        self.add(&self.folder)
+        self.folders.iter().try_for_each(|folder| self.add(folder))
     }
 
     /// Waits for a change, and until there are no more of them.
