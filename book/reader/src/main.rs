@@ -112,10 +112,8 @@ async fn serve(arguments: &ArgMatches) -> Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let asked = futures_util::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv())));
     let address = format!("http://127.0.0.1:{port}{path}");
-    writeln!(io::stdout(), "The book is at {address} (Ctrl-C ends it)")?;
-    if is_refused {
-        writeln!(io::stdout(), "{NOT_AS_ROOT}")?;
-    }
+    let why = if is_refused { format!("{NOT_AS_ROOT}\n") } else { String::new() };
+    write!(io::stdout(), "The book is at {address} (Ctrl-C ends it)\n{why}")?;
     let opened = arguments.get_flag("open").then(|| opener::open(&address)).transpose()?;
     tokio::select! {
         () = connections::serve(listener, app) => {}

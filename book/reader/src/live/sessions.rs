@@ -8,13 +8,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router, routing};
+use futures_util::future::join_all;
 use nix::sys::resource::rlim_t;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::list::{Wanted, What};
-use super::terminal::{self, Order, Terminal};
+use super::terminal::{self, Order, Page, Terminal};
 
 /// How many there may be at once.
 const MOST: usize = 64;
@@ -68,7 +69,7 @@ impl Sessions {
     /// Ends all of them at once.
     pub async fn end_all(&self) {
         let ids: Vec<String> = self.all().keys().cloned().collect();
-        futures_util::future::join_all(ids.iter().map(|id| self.end(id))).await;
+        join_all(ids.iter().map(|id| self.end(id))).await;
     }
 }
 
@@ -133,7 +134,7 @@ async fn show(
     let upgrade = upgrade.max_message_size(MESSAGE).max_frame_size(MESSAGE);
     let upgrade = upgrade.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
     upgrade.on_upgrade(async move |socket| {
-        let _ = orders.send(Order::Show(socket)).await; // it may have ended by now
+        let _ = orders.send(Order::Show(Page::new(socket))).await; // it may have ended by now
     })
 }
 

@@ -57,7 +57,7 @@ const TAKEN_OVER: CloseCode = 4001;
 /// What can be asked of a terminal.
 pub enum Order {
     /// Show it in this page, and in no other.
-    Show(WebSocket),
+    Show(Page),
     /// End it, and say when that is done.
     End(oneshot::Sender<()>),
 }
@@ -155,7 +155,7 @@ impl Terminal {
     pub async fn live(mut self) {
         loop {
             match self.next().await {
-                Event::Order(Some(Order::Show(socket))) => self.show(socket),
+                Event::Order(Some(Order::Show(page))) => self.show(page),
                 Event::Order(Some(Order::End(done))) => {
                     self.end().await;
                     let _ = done.send(()); // who has asked may have gone
@@ -211,9 +211,8 @@ impl Terminal {
     }
 
     /// From here on this page has it. It gets what was said before.
-    fn show(&mut self, socket: WebSocket) {
+    fn show(&mut self, page: Page) {
         self.leave(TAKEN_OVER, "shown elsewhere");
-        let page = Page::new(socket);
         page.send(Message::Binary(self.kept.make_contiguous().to_vec().into()));
         self.unseen = self.kept.len();
         self.page = Some(page);
@@ -292,15 +291,15 @@ impl Terminal {
     }
 }
 
-/// The page that shows a terminal.
-struct Page {
+/// The connection of a page that shows a terminal.
+pub struct Page {
     words: SplitStream<WebSocket>,
     queue: mpsc::Sender<Message>,
 }
 
 impl Page {
     /// Who does not take a message in time is gone.
-    fn new(socket: WebSocket) -> Self {
+    pub fn new(socket: WebSocket) -> Self {
         let (mut sink, words) = socket.split();
         let (queue, mut messages) = mpsc::channel(QUEUE);
         tokio::spawn(async move {
