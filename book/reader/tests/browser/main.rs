@@ -1,0 +1,5 @@
+//! The book in a real browser.
+
+mod axe;
+mod driver;
+mod r#static;
