@@ -1,6 +1,7 @@
 //! Builds the book with the mdBook library, so that nobody has to install mdbook.
 
 pub mod questions;
+mod runs;
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -34,6 +35,7 @@ pub fn build(folder: &Path, destination: Option<&Path>) -> Result<PathBuf> {
             book.config.build.build_dir = std::path::absolute(destination)?;
         }
         questions::mark(&mut book.book)?;
+        runs::mark(&mut book.book);
         book.build()?;
         anyhow::Ok(folder.join(&book.config.build.build_dir).canonicalize()?)
     })?;

@@ -30,11 +30,12 @@ fn mark_chapter(chapter: &mut Chapter) -> Result<()> {
     let run = run(path)?;
     let lines: Vec<_> = chapter.content.lines().collect();
     let (mut page, mut done) = (String::new(), 0);
-    for question in questions {
+    for (number, question) in (1..).zip(questions) {
         let right = question.right(&run);
         let right = right.map_err(|_| anyhow!("{name}: {}: which is right?", question.title))?;
         page.extend(lines[done..question.lines.start].iter().flat_map(|line| [line, "\n"]));
-        page += &section(&question, &lines[question.lines.clone()], right);
+        let id = format!("{}/{number}", path.with_extension("").display());
+        page += &section(&id, &question, &lines[question.lines.clone()], right);
         done = question.lines.end;
     }
     page.extend(lines[done..].iter().flat_map(|line| [line, "\n"]));
@@ -60,10 +61,11 @@ pub fn right(id: &str) -> Option<usize> {
     questions.get(number.checked_sub(1)?)?.right(&run(lesson.as_ref()).ok()?).ok()
 }
 
-/// A question's lines without the comments, with the number of the right option, and a word at its
-/// explanation.
-fn section(question: &Question, lines: &[&str], right: usize) -> String {
-    let mut section = format!("<section class=\"question\" data-right=\"{}\">\n\n", right + 1);
+/// A question's lines without the comments, with its name in the reader's progress and the number
+/// of the right option, and a word at its explanation.
+fn section(id: &str, question: &Question, lines: &[&str], right: usize) -> String {
+    let marks = format!("data-question=\"{id}\" data-right=\"{}\"", right + 1);
+    let mut section = format!("<section class=\"question\" {marks}>\n\n");
     let mut items = 0;
     for line in lines {
         let line = line.split("<!--").next().unwrap_or_default().trim_end();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use exercises::check::steps::Step;
 use exercises::questions::questions;
 
 fn book() -> PathBuf {
@@ -231,9 +232,52 @@ fn every_question_has_one_right_option_where_the_script_looks_for_it() {
             assert!(section.contains("<h3 id=\""), "{name}: {title}: the group has no name");
             seen += 1;
         }
+        let ids: Vec<_> = (1..=asked.len()).map(|number| format!("{name}/{number}")).collect();
+        assert_eq!(between(&html, " data-question=\"", "\""), ids);
         let files = between(&html, "\"theme/questions-", "\"");
         let kinds: Vec<_> = files.iter().filter_map(|file| file.rsplit('.').next()).collect();
         assert_eq!(kinds, ["css", "js"], "{name}: style and script");
     }
     assert!(seen > 0, "the book asks something");
+}
+
+/// A transcript's first line is the command, and the mark must ask for the same.
+#[test]
+fn every_transcript_of_a_run_is_marked_with_its_run() {
+    let mut seen = 0;
+    for name in chapters() {
+        let html = read(&pages().join(&name).with_extension("html"));
+        let command = "<pre><code class=\"language-text\">$ cargo run --bin ";
+        let marked = between(&html, "<div class=\"run\" ", "</div>");
+        for block in &marked {
+            let lesson = between(block, "data-lesson=\"", "\"")[0];
+            let words = match between(block, "data-run=\"", "\"")[0] {
+                "plain" => lesson.to_string(),
+                run => format!("{lesson} -- --{run}"),
+            };
+            assert_eq!(between(block, command, "\n"), [words], "{name}");
+            assert!(block.trim_end().ends_with("</pre>"), "{name}: {block}");
+        }
+        assert_eq!(marked.len(), between(&html, command, "\n").len(), "{name}");
+        seen += marked.len();
+    }
+    assert!(seen > 90, "{seen}");
+}
+
+#[test]
+fn every_step_is_marked_with_its_name() {
+    for name in chapters() {
+        let chapter = read(&book().join("src").join(&name).with_extension("md"));
+        let included = between(&chapter, "{{#include your-turn.md:", "}}");
+        let own = between(&chapter, "<!-- ANCHOR: ", " -->");
+        let html = read(&pages().join(&name).with_extension("html"));
+        let marked = between(&html, "<div class=\"turn\" data-step=\"", "</div>");
+        assert_eq!(marked.len(), included.len() + own.len(), "{name}");
+        for (block, step) in marked.iter().zip(included.iter().chain(&own)) {
+            let number = Step::find(step).unwrap_or_else(|| panic!("{name}: {step}")).number();
+            let heading = format!("{step}\">\n<h3 id=\"{number}-{step}-");
+            assert!(block.starts_with(&heading), "{name}: {block}");
+            assert!(block.trim_end().ends_with("</details>"), "{name}: {block}");
+        }
+    }
 }
