@@ -1,0 +1,100 @@
+// A place in the page where something can be run: its buttons, what is said of it, its terminal.
+"use strict";
+
+function liveElement(name, properties, ...content) {
+    const element = Object.assign(document.createElement(name), properties);
+    element.append(...content);
+    return element;
+}
+
+class LiveSlot {
+    #terminal;
+    #id;
+
+    /**
+     * `name` says in words what is run here. Each of the `offers` has the words on its button, what
+     * it asks of the server, and maybe what comes after the run.
+     */
+    constructor(page, name, offers) {
+        this.page = page;
+        this.name = name;
+        this.buttons = offers.map((offer) => this.#button(offer.words, (button) => {
+            this.start(button, offer);
+        }));
+        this.stop = this.#button("Stop", () => this.#end());
+        this.stop.hidden = true;
+        this.status = liveElement("span");
+        this.status.setAttribute("role", "status"); // a screen reader says what changes in here
+        // The class of a block of code, for its colours.
+        this.screen = liveElement("div", { className: "live-screen hljs", hidden: true });
+        const row = [...this.buttons, this.stop, this.status].flatMap((part) => [part, " "]);
+        this.element = liveElement("section", { className: "live-slot" },
+            liveElement("p", {}, ...row), this.screen);
+        this.element.setAttribute("aria-label", `Live: ${name}`);
+    }
+
+    #button(words, pressed) {
+        const button = liveElement("button", { type: "button" }, words);
+        button.setAttribute("aria-label", `${words}: ${this.name}`);
+        button.addEventListener("click", () => pressed(button));
+        return button;
+    }
+
+    disable() {
+        this.buttons.forEach((button) => button.disabled = true);
+    }
+
+    start(button, { request, then }) {
+        return this.#occupied(button, async () => {
+            const [cols, rows] = this.#terminal.size;
+            const wanted = { ...request, page: this.page, cols, rows };
+            const answer = await liveServer.ask("POST", "terminals", wanted);
+            this.#id = (await answer.json()).id;
+            this.#terminal.focus();
+            await this.#show();
+            then?.();
+        });
+    }
+
+    /** Shows a session that runs already. */
+    resume(id) {
+        return this.#occupied(this.buttons[0], () => {
+            this.#id = id;
+            return this.#show();
+        });
+    }
+
+    async #show() {
+        this.stop.hidden = false;
+        this.status.textContent = "Running. Esc, then Tab leaves the terminal.";
+        this.status.textContent = await this.#terminal.show(this.#id);
+    }
+
+    /** One at a time. Whoever was in the terminal is back at the button when it has ended. */
+    async #occupied(button, run) {
+        this.disable();
+        this.screen.hidden = false;
+        let returns = true;
+        try {
+            this.#terminal ??= await LiveTerminal.open(this.screen, `Terminal: ${this.name}`);
+            await run();
+            returns = this.#terminal.hasFocus || document.activeElement === this.stop;
+        } catch (error) {
+            this.status.textContent = error.message;
+            this.screen.hidden = !this.#id;
+        }
+        this.stop.hidden = true;
+        this.buttons.forEach((each) => each.disabled = liveServer.isGone);
+        if (returns) {
+            button.focus({ preventScroll: true });
+        }
+    }
+
+    async #end() {
+        try {
+            await liveServer.ask("DELETE", `terminals/${this.#id}`);
+        } catch (error) {
+            this.status.textContent = error.message;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+// A terminal in the page: xterm.js draws what a session of the server says.
+"use strict";
+
+class LiveTerminal {
+    static rows = 24;
+    // The code with which the server leaves a page when another one shows the same session.
+    static taken = 4001;
+    // Larger messages the server does not take.
+    static most = 16 * 1024;
+
+    #place;
+    #screen;
+    #fit;
+    #socket;
+
+    /** An empty terminal in `place`. The first one loads xterm.js. */
+    static async open(place, label) {
+        const [{ Terminal }, { FitAddon }] = await Promise.all([
+            import("/live/xterm/xterm.mjs"),
+            import("/live/xterm/addon-fit.mjs"),
+            LiveTerminal.#style("/live/xterm/xterm.css"),
+        ]);
+        return new LiveTerminal(place, label, Terminal, new FitAddon());
+    }
+
+    static #style(href) {
+        if (document.querySelector(`link[href="${href}"]`)) {
+            return null;
+        }
+        const link = Object.assign(document.createElement("link"), { rel: "stylesheet", href });
+        document.head.append(link);
+        return new Promise((resolve) => {
+            link.onload = link.onerror = resolve;
+        });
+    }
+
+    constructor(place, label, Terminal, fit) {
+        const { fontFamily, fontSize } = getComputedStyle(place);
+        const screen = new Terminal({
+            fontFamily,
+            fontSize: parseFloat(fontSize),
+            minimumContrastRatio: 4.5,
+            rows: LiveTerminal.rows,
+            screenReaderMode: true,
+            scrollback: 5000,
+        });
+        this.#place = place;
+        this.#screen = screen;
+        this.#fit = fit;
+        screen.loadAddon(fit);
+        screen.open(place);
+        screen.textarea.setAttribute("aria-label", label + ". Esc, then Tab leaves it.");
+        screen.attachCustomKeyEventHandler(this.#keys());
+        // The page has keys of its own, such as one for its search. In here they are the shell's.
+        place.addEventListener("keydown", (event) => event.stopPropagation());
+        screen.onData((text) => this.#type(new TextEncoder().encode(text)));
+        screen.onResize(() => this.#tell({ size: this.size }));
+        new ResizeObserver(() => this.#resize()).observe(place);
+        // A theme is a class of the root.
+        const theme = new MutationObserver(() => this.#paint());
+        theme.observe(document.documentElement, { attributeFilter: ["class"] });
+        this.#paint();
+        this.#resize();
+    }
+
+    get size() {
+        return [this.#screen.cols, this.#screen.rows];
+    }
+
+    get hasFocus() {
+        return this.#place.contains(document.activeElement);
+    }
+
+    focus() {
+        this.#screen.focus();
+    }
+
+    /** Shows a session to its end, also over a line that drops. Gives what to say of the end. */
+    async show(id) {
+        for (;;) {
+            this.#screen.reset(); // the server says everything once more
+            const { ended, code, wasOpen } = await this.#talk(id);
+            if (ended !== undefined) {
+                this.#screen.write("\x1b[?25l"); // no cursor where nothing can be typed
+                return typeof ended === "number"
+                    ? `Ended, exit status ${ended}.`
+                    : `Ended by ${ended}.`;
+            }
+            if (code === LiveTerminal.taken) {
+                return "This terminal is on another page now.";
+            }
+            const isLive = (await liveServer.terminals()).some((session) => session.id === id);
+            if (!isLive || !wasOpen) {
+                return "Ended.";
+            }
+        }
+    }
+
+    /** One connection, from its start to its end. */
+    #talk(id) {
+        const socket = new WebSocket(`ws://${location.host}/live/terminals/${id}`);
+        socket.binaryType = "arraybuffer";
+        this.#socket = socket;
+        let wasOpen = false;
+        let ended;
+        return new Promise((resolve) => {
+            socket.onopen = () => {
+                wasOpen = true;
+                this.#tell({ size: this.size });
+            };
+            socket.onmessage = ({ data }) => {
+                if (typeof data === "string") {
+                    ended = JSON.parse(data).ended;
+                    socket.close();
+                } else {
+                    // The server waits for those who draw more slowly than it sends.
+                    const seen = () => this.#tell({ seen: data.byteLength });
+                    this.#screen.write(new Uint8Array(data), seen);
+                }
+            };
+            socket.onclose = ({ code }) => resolve({ ended, code, wasOpen });
+        });
+    }
+
+    #tell(message) {
+        this.#send(JSON.stringify(message));
+    }
+
+    #type(bytes) {
+        for (let at = 0; at < bytes.length; at += LiveTerminal.most) {
+            this.#send(bytes.subarray(at, at + LiveTerminal.most));
+        }
+    }
+
+    #send(message) {
+        if (this.#socket?.readyState === WebSocket.OPEN) {
+            this.#socket.send(message);
+        }
+    }
+
+    /** Tab is the shell's, so another key has to say that the next one is the page's. */
+    #keys() {
+        let last;
+        return (event) => {
+            if (event.type !== "keydown" || event.key === "Shift") {
+                return true;
+            }
+            const leaves = event.key === "Tab" && last === "Escape";
+            last = event.key;
+            if (event.ctrlKey && event.shiftKey && event.code === "KeyC") {
+                event.preventDefault(); // else it is the browser's
+                navigator.clipboard.writeText(this.#screen.getSelection());
+                return false;
+            }
+            return !leaves;
+        };
+    }
+
+    #resize() {
+        const fitting = this.#fit.proposeDimensions();
+        if (fitting?.cols) { // none while it is hidden
+            this.#screen.resize(fitting.cols, LiveTerminal.rows);
+        }
+    }
+
+    #paint() {
+        const { color, backgroundColor } = getComputedStyle(this.#place);
+        this.#screen.options.theme = {
+            background: backgroundColor,
+            foreground: color,
+            cursor: color,
+            cursorAccent: backgroundColor,
+            selectionBackground: color,
+            selectionForeground: backgroundColor,
+        };
+    }
+}
