@@ -31,7 +31,8 @@
         } else if (run === "plain") {
             return [slot(lesson, plain, { words: "Step", request: { lesson, run: "step" } })];
         } else if (run === "shell") {
-            // A second place, so that what is outside is seen beside what is inside.
+            // A second place, for what is outside beside what is inside. No shell: outside is the
+            // host.
             const inside = { words: "Stand inside", request: { lesson, run } };
             const beside = { ...plain, words: "Run beside it" };
             return [slot(`${lesson}, inside`, inside), slot(`${lesson}, again`, beside)];
@@ -49,13 +50,15 @@
 
     /** The picture of a lesson, with the numbers of this host. */
     async function redraw(lesson) {
-        for (const figure of document.querySelectorAll(`figure.map[data-lesson="${lesson}"]`)) {
-            const answer = await liveServer.ask("GET", `map/${lesson}`);
-            const text = await answer.text();
-            const drawn = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
-            if (drawn.localName === "svg") {
-                figure.querySelector("svg").replaceWith(document.importNode(drawn, true));
-            }
+        const figure = document.querySelector(`figure.map[data-lesson="${lesson}"]`);
+        const answer = figure && await liveServer.ask("GET", `map/${lesson}`).catch(() => null);
+        if (!answer) {
+            return; // the book's own picture stays
+        }
+        const text = await answer.text();
+        const drawn = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+        if (drawn.localName === "svg") {
+            figure.querySelector("svg").replaceWith(document.importNode(drawn, true));
         }
     }
 

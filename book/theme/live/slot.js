@@ -44,16 +44,18 @@ class LiveSlot {
         this.buttons.forEach((button) => button.disabled = true);
     }
 
-    start(button, { request, then }) {
-        return this.#occupied(button, async () => {
+    async start(button, { request, then }) {
+        const hasRun = await this.#occupied(button, async () => {
             const [cols, rows] = this.#terminal.size;
             const wanted = { ...request, page: this.page, cols, rows };
             const answer = await liveServer.ask("POST", "terminals", wanted);
             this.#id = (await answer.json()).id;
             this.#terminal.focus();
             await this.#show();
-            then?.();
         });
+        if (hasRun) {
+            then?.();
+        }
     }
 
     /** Shows a session that runs already. */
@@ -70,14 +72,18 @@ class LiveSlot {
         this.status.textContent = await this.#terminal.show(this.#id);
     }
 
-    /** One at a time. Whoever was in the terminal is back at the button when it has ended. */
+    /**
+     * One run at a time. Whoever was in the terminal is back at the button when it has ended. Gives
+     * whether there was a run.
+     */
     async #occupied(button, run) {
         this.disable();
         this.screen.hidden = false;
-        let returns = true;
+        let [hasRun, returns] = [false, true];
         try {
             this.#terminal ??= await LiveTerminal.open(this.screen, `Terminal: ${this.name}`);
             await run();
+            hasRun = true;
             returns = this.#terminal.hasFocus || document.activeElement === this.stop;
         } catch (error) {
             this.status.textContent = error.message;
@@ -88,6 +94,7 @@ class LiveSlot {
         if (returns) {
             button.focus({ preventScroll: true });
         }
+        return hasRun;
     }
 
     async #end() {

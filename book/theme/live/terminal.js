@@ -35,10 +35,8 @@ class LiveTerminal {
     }
 
     constructor(place, label, Terminal, fit) {
-        const { fontFamily, fontSize } = getComputedStyle(place);
         const screen = new Terminal({
-            fontFamily,
-            fontSize: parseFloat(fontSize),
+            fontFamily: getComputedStyle(place).fontFamily,
             minimumContrastRatio: 4.5,
             rows: LiveTerminal.rows,
             screenReaderMode: true,
@@ -157,6 +155,7 @@ class LiveTerminal {
     }
 
     #resize() {
+        this.#screen.options.fontSize = parseFloat(getComputedStyle(this.#place).fontSize);
         const fitting = this.#fit.proposeDimensions();
         if (fitting?.cols) { // none while it is hidden
             this.#screen.resize(fitting.cols, LiveTerminal.rows);
