@@ -62,18 +62,16 @@
         }
     }
 
-    // questions.js says whether it is right, before this.
+    // questions.js has said already whether it is right.
     document.addEventListener("submit", async (event) => {
         const { question } = event.target.closest("[data-question]")?.dataset ?? {};
-        const chosen = event.target.querySelector("input:checked");
-        if (question && chosen) {
-            try {
-                await liveServer.ask("POST", "answers", { question, option: Number(chosen.value) });
-            } catch (error) {
-                const said = event.target.querySelector("[role=status]");
-                said.textContent += ` It is not kept. ${error.message}`;
-            }
+        if (!question) {
+            return;
         }
+        const option = Number(event.target.querySelector("input:checked").value);
+        const kept = await liveServer.ask("POST", "answers", { question, option })
+            .then(() => "Kept.", (error) => `Not kept. ${error.message}`);
+        event.target.querySelector("[role=status]").textContent += " " + kept;
     });
 
     document.addEventListener("server-gone", () => {

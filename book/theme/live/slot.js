@@ -26,10 +26,13 @@ class LiveSlot {
         this.status = liveElement("span");
         this.status.setAttribute("role", "status"); // a screen reader says what changes in here
         // The class of a block of code, for its colours.
-        this.screen = liveElement("div", { className: "live-screen hljs", hidden: true });
+        this.screen = liveElement("div", { className: "live-screen hljs" });
+        const keys = "Ctrl-Shift-L leaves the terminal, Ctrl-Shift-C copies, Ctrl-Shift-V pastes.";
+        this.keys = liveElement("p", { className: "live-keys", tabIndex: -1 }, keys);
+        this.opened = liveElement("div", { hidden: true }, this.screen, this.keys);
         const row = [...this.buttons, this.stop, this.status].flatMap((part) => [part, " "]);
         this.element = liveElement("section", { className: "live-slot" },
-            liveElement("p", {}, ...row), this.screen);
+            liveElement("p", {}, ...row), this.opened);
         this.element.setAttribute("aria-label", `Live: ${name}`);
     }
 
@@ -66,9 +69,15 @@ class LiveSlot {
         });
     }
 
+    #open() {
+        // The words below it: Tab goes on from there.
+        const leave = () => this.keys.focus();
+        return LiveTerminal.open(this.screen, `Terminal: ${this.name}`, leave);
+    }
+
     async #show() {
         this.stop.hidden = false;
-        this.status.textContent = "Running. Esc, then Tab leaves the terminal.";
+        this.status.textContent = "Running.";
         this.status.textContent = await this.#terminal.show(this.#id);
     }
 
@@ -78,16 +87,16 @@ class LiveSlot {
      */
     async #occupied(button, run) {
         this.disable();
-        this.screen.hidden = false;
+        this.opened.hidden = false;
         let [hasRun, returns] = [false, true];
         try {
-            this.#terminal ??= await LiveTerminal.open(this.screen, `Terminal: ${this.name}`);
+            this.#terminal ??= await this.#open();
             await run();
             hasRun = true;
             returns = this.#terminal.hasFocus || document.activeElement === this.stop;
         } catch (error) {
             this.status.textContent = error.message;
-            this.screen.hidden = !this.#id;
+            this.opened.hidden = !this.#id;
         }
         this.stop.hidden = true;
         this.buttons.forEach((each) => each.disabled = liveServer.isGone);

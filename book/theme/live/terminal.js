@@ -9,18 +9,28 @@ class LiveTerminal {
     static most = 16 * 1024;
 
     #place;
+    #leave;
     #screen;
     #fit;
     #socket;
 
-    /** An empty terminal in `place`. The first one loads xterm.js. */
-    static async open(place, label) {
+    /** An empty terminal in `place`. The first one loads xterm.js. `leave` takes the focus away. */
+    static async open(place, label, leave) {
         const [{ Terminal }, { FitAddon }] = await Promise.all([
             import("/live/xterm/xterm.mjs"),
             import("/live/xterm/addon-fit.mjs"),
             LiveTerminal.#style("/live/xterm/xterm.css"),
         ]);
-        return new LiveTerminal(place, label, Terminal, new FitAddon());
+        const screen = new Terminal({
+            fontFamily: getComputedStyle(place).fontFamily,
+            minimumContrastRatio: 4.5,
+            rows: LiveTerminal.rows,
+            screenReaderMode: true,
+            scrollback: 5000,
+        });
+        screen.open(place);
+        screen.textarea.setAttribute("aria-label", `${label}. Ctrl-Shift-L leaves it.`);
+        return new LiveTerminal(place, leave, screen, new FitAddon());
     }
 
     static #style(href) {
@@ -34,21 +44,13 @@ class LiveTerminal {
         });
     }
 
-    constructor(place, label, Terminal, fit) {
-        const screen = new Terminal({
-            fontFamily: getComputedStyle(place).fontFamily,
-            minimumContrastRatio: 4.5,
-            rows: LiveTerminal.rows,
-            screenReaderMode: true,
-            scrollback: 5000,
-        });
+    constructor(place, leave, screen, fit) {
         this.#place = place;
+        this.#leave = leave;
         this.#screen = screen;
         this.#fit = fit;
         screen.loadAddon(fit);
-        screen.open(place);
-        screen.textarea.setAttribute("aria-label", label + ". Esc, then Tab leaves it.");
-        screen.attachCustomKeyEventHandler(this.#keys());
+        screen.attachCustomKeyEventHandler((event) => this.#isForShell(event));
         // The page has keys of its own, such as one for its search. In here they are the shell's.
         place.addEventListener("keydown", (event) => event.stopPropagation());
         screen.onData((text) => this.#type(new TextEncoder().encode(text)));
@@ -136,22 +138,26 @@ class LiveTerminal {
         }
     }
 
-    /** Tab is the shell's, so another key has to say that the next one is the page's. */
-    #keys() {
-        let last;
-        return (event) => {
-            if (event.type !== "keydown" || event.key === "Shift") {
-                return true;
-            }
-            const leaves = event.key === "Tab" && last === "Escape";
-            last = event.key;
-            if (event.ctrlKey && event.shiftKey && event.code === "KeyC") {
-                event.preventDefault(); // else it is the browser's
-                navigator.clipboard.writeText(this.#screen.getSelection());
-                return false;
-            }
-            return !leaves;
-        };
+    /** The keys that are not the shell's. All others are, Tab and Esc, too. */
+    #isForShell(event) {
+        const act = {
+            KeyC: () => this.#copy(),
+            KeyL: () => this.#leave(),
+        }[event.code];
+        if (!(event.ctrlKey && event.shiftKey && act)) {
+            return true;
+        }
+        if (event.type === "keydown") {
+            event.preventDefault(); // else the browser has it, too
+            act();
+        }
+        return false;
+    }
+
+    #copy() {
+        if (this.#screen.hasSelection()) {
+            navigator.clipboard.writeText(this.#screen.getSelection());
+        }
     }
 
     #resize() {

@@ -2,4 +2,7 @@
 
 mod axe;
 mod driver;
+mod live;
+mod server;
 mod r#static;
+mod terminals;

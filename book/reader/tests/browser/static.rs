@@ -19,7 +19,7 @@ fn pages() -> &'static Path {
 }
 
 /// The address of a page on the disk.
-fn file(page: &str) -> String {
+pub fn file(page: &str) -> String {
     format!("file://{}/{page}.html", pages().display())
 }
 

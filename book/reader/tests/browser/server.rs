@@ -1,0 +1,132 @@
+//! The server, with a browser that came by the address that it printed.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fantoccini::key::Key;
+use fantoccini::wd::TimeoutConfiguration;
+use serde_json::Value;
+
+use crate::driver::Browser;
+
+/// A lesson may have to be built first.
+const LONG: Duration = Duration::from_secs(300);
+
+/// The server, and a browser that knows it.
+pub struct Live {
+    pub browser: Browser,
+    pub process: Child,
+    /// Such as `http://127.0.0.1:4000`.
+    pub origin: String,
+    /// Where the reader's progress is kept. All that the server starts has it in its environment.
+    pub state: PathBuf,
+}
+
+impl Live {
+    pub async fn start(name: &str) -> Option<Self> {
+        let browser = Browser::start(&[]).await?;
+        let timeouts = TimeoutConfiguration::new(Some(LONG), None, None);
+        browser.client.update_timeouts(timeouts).await.expect("scripts may take long");
+        let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{name}"));
+        let _ = fs::remove_dir_all(&state); // may not be there
+        let mut command = Command::new(env!("CARGO_BIN_EXE_book"));
+        command.args(["serve", "--port", "0"]).env("XDG_STATE_HOME", &state);
+        if fs::metadata("/proc/self").expect("/proc").uid() == 0 {
+            command.arg("--allow-root");
+        }
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let stdout = BufReader::new(process.stdout.take().expect("stdout is a pipe"));
+        let mut lines = stdout.lines().map_while(Result::ok);
+        let line = lines.find(|line| line.contains("/open/")).expect("it says where it is");
+        let address = &line[line.find("http://").expect("an address")..];
+        let address = address.split_whitespace().next().expect("an address").to_string();
+        let (origin, _) = address.split_once("/open/").expect("an address");
+        browser.open(&address).await;
+        Some(Self { browser, process, origin: origin.to_string(), state })
+    }
+
+    pub async fn open(&self, page: &str) {
+        self.browser.open(&format!("{}/{page}.html", self.origin)).await;
+        self.until("document.querySelector('.live button')").await;
+    }
+
+    /// Waits until an expression of the page is true.
+    pub async fn until(&self, expression: &str) {
+        let script = format!(
+            "const done = arguments[0];
+            (function look() {{ ({expression}) ? done() : setTimeout(look, 20); }})();"
+        );
+        if let Err(error) = self.browser.client.execute_async(&script, Vec::new()).await {
+            let texts = self.browser.run("return document.querySelector('main').innerText").await;
+            panic!("{expression}: {error}: {texts}");
+        }
+    }
+
+    pub async fn is(&self, expression: &str) -> bool {
+        self.browser.run(&format!("return Boolean({expression})")).await == Value::Bool(true)
+    }
+
+    /// Presses a button by its name, with the key that presses buttons.
+    pub async fn press(&self, button: &str) {
+        self.browser.run(&format!("{}.focus()", named(button))).await;
+        self.browser.keys(&Key::Enter.to_string()).await;
+    }
+
+    /// Waits until the terminal of a slot shows this.
+    pub async fn shows(&self, slot: &str, text: &str) {
+        self.until(&format!("{}.includes({text:?})", screen(slot))).await;
+    }
+
+    /// Waits until this is said of a slot.
+    pub async fn says(&self, slot: &str, text: &str) {
+        let status = format!("{}.querySelector('[role=status]')", named(&format!("Live: {slot}")));
+        self.until(&format!("{status}.textContent.startsWith({text:?})")).await;
+    }
+
+    /// The processes that the server has started, in whatever namespace, and what they started.
+    pub fn processes(&self) -> Vec<String> {
+        let mark = format!("XDG_STATE_HOME={}", self.state.display());
+        let entries = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+        let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let pids = pids.filter(|pid| *pid != self.process.id().to_string());
+        // One that ends meanwhile, or is another's, has no environment to read.
+        pids.filter(|pid| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+        })
+        .collect()
+    }
+
+    /// Waits until none of them is left.
+    pub fn all_end(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.processes().is_empty() {
+            assert!(Instant::now() < deadline, "still there: {:?}", self.processes());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The element with this name, as a script.
+pub fn named(name: &str) -> String {
+    format!("document.querySelector('[aria-label=\"{name}\"]')")
+}
+
+/// The text that a slot's terminal shows, as a script. A line of it is a `div`.
+pub fn screen(slot: &str) -> String {
+    let rows = format!("{}.querySelectorAll('.xterm-rows > div')", named(&format!("Live: {slot}")));
+    format!("[...{rows}].map((row) => row.textContent.trimEnd()).join('\\n')")
+}

@@ -1,0 +1,138 @@
+//! Lessons that run in the page.
+
+use std::fs;
+
+use fantoccini::key::Key;
+
+use crate::server::{Live, named, screen};
+
+const IN_TERMINAL: &str = "document.activeElement.closest('.live-screen')";
+
+/// With Ctrl, and with Shift if it is a capital letter.
+fn control(letter: &str) -> String {
+    let shift = if letter == letter.to_uppercase() { Key::Shift } else { Key::Null };
+    format!("{}{shift}{letter}{}", Key::Control, Key::Null)
+}
+
+/// The host's name.
+fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").expect("/proc").trim_end().to_string()
+}
+
+const INSIDE: &str = "uts-demo, inside";
+
+#[tokio::test]
+async fn a_lesson_runs_and_steps_and_is_stopped() {
+    let Some(live) = Live::start("run").await else { return };
+    live.open("pid-demo").await;
+    live.press("Run: pid-demo").await;
+    live.says("pid-demo", "Ended, exit status 0.").await;
+    assert!(live.is("document.activeElement.textContent === 'Run'").await);
+    live.shows("pid-demo", "holds  pid-1").await;
+
+    live.press("Run: pid-demo without newpid").await;
+    live.shows("pid-demo without newpid", "without newpid: ").await;
+    live.says("pid-demo without newpid", "Ended, exit status 0.").await;
+
+    live.press("Step: pid-demo").await;
+    live.shows("pid-demo", "outside  unshare(CLONE_NEWUSER)").await;
+    assert!(!live.is(&format!("{}.includes('clone(')", screen("pid-demo"))).await);
+    live.browser.keys("\n").await;
+    live.shows("pid-demo", "outside  getpid()").await;
+    live.browser.keys(&control("c")).await;
+    live.says("pid-demo", "Ended").await;
+
+    live.press("Step: pid-demo").await;
+    live.shows("pid-demo", "outside  unshare(CLONE_NEWUSER)").await;
+    assert!(!live.processes().is_empty());
+    live.press("Stop: pid-demo").await;
+    live.says("pid-demo", "Ended").await;
+    assert!(live.is("document.activeElement.textContent === 'Step'").await);
+    assert_eq!(live.processes(), [""; 0]);
+    assert_eq!(live.browser.errors().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_name_set_inside_is_not_the_host_s_and_the_last_page_that_leaves_ends_it() {
+    let Some(live) = Live::start("inside").await else { return };
+    let host = host();
+    live.open("uts-demo").await;
+    live.press(&format!("Stand inside: {INSIDE}")).await;
+    live.shows(INSIDE, "[inside uts-demo]").await;
+    live.browser.keys("hostname mine; hostname; echo größe\n").await; // also that UTF-8 gets there and back
+    live.shows(INSIDE, "\nmine\ngröße\n").await;
+    assert_eq!(self::host(), host);
+
+    live.press("Run beside it: uts-demo, again").await;
+    live.says("uts-demo, again", "Ended, exit status 0.").await;
+    let outside = format!("outside  gethostname() {{20,}}= {}", host);
+    live.until(&format!("/{outside}/.test({})", screen("uts-demo, again"))).await;
+    assert!(!live.processes().is_empty());
+
+    live.browser.client.refresh().await.expect("the page loads again");
+    live.shows(INSIDE, "\nmine\ngröße\n").await;
+    live.says(INSIDE, "Running.").await;
+    live.browser
+        .run(&format!("{}.querySelector('textarea').focus()", named(&format!("Live: {INSIDE}"))))
+        .await;
+    live.browser.keys("echo $((40 + 2))\n").await;
+    live.shows(INSIDE, "\n42\n").await;
+
+    assert_eq!(live.browser.errors().await, [""; 0]);
+    live.browser.open("about:blank").await;
+    live.all_end();
+}
+
+#[tokio::test]
+async fn the_keyboard_alone_is_enough() {
+    let Some(live) = Live::start("keyboard").await else { return };
+    live.open("uts-demo").await;
+    let wanted =
+        format!("document.activeElement === {}", named(&format!("Stand inside: {INSIDE}")));
+    let mut tabs = 0;
+    while !live.is(&wanted).await {
+        live.browser.keys(&Key::Tab.to_string()).await;
+        tabs += 1;
+        assert!(tabs < 300, "Tab does not get there");
+    }
+    live.browser.keys(&Key::Enter.to_string()).await;
+    live.shows(INSIDE, "[inside uts-demo]").await;
+    let named = live.browser.run("return document.activeElement.ariaLabel").await;
+    assert_eq!(named, "Terminal: uts-demo, inside. Ctrl-Shift-L leaves it.");
+
+    // Tab and the arrows are the shell's: neither the focus nor the page moves.
+    live.browser.keys(&format!("echo a{}{}b{}\n", Key::Tab, Key::Left, Key::Right)).await;
+    live.shows(INSIDE, "\nba\n").await;
+    assert!(live.is(IN_TERMINAL).await);
+
+    let leave = format!("{}{}L{}", Key::Control, Key::Shift, Key::Null);
+    live.browser.keys(&leave).await;
+    assert!(!live.is(IN_TERMINAL).await);
+    live.browser.keys(&Key::Tab.to_string()).await;
+    assert!(!live.is(IN_TERMINAL).await, "it is a trap");
+    live.browser.keys(&format!("{}{}{}", Key::Shift, Key::Tab, Key::Null)).await;
+    live.browser.keys(&format!("{}{}{}", Key::Shift, Key::Tab, Key::Null)).await;
+    assert!(live.is(IN_TERMINAL).await);
+    live.browser.keys("exit\n").await;
+    live.says(INSIDE, "Ended, exit status 0.").await;
+    assert!(live.is(&wanted).await, "the focus is not back at the button");
+    assert_eq!(live.browser.errors().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn much_output_a_small_window_and_the_clipboard() {
+    let Some(live) = Live::start("terminal").await else { return };
+    live.open("uts-demo").await;
+    live.press(&format!("Stand inside: {INSIDE}")).await;
+    live.shows(INSIDE, "[inside uts-demo]").await;
+    // Several times what the server sends before it has heard that something was seen.
+    live.browser.keys("seq 300000; echo all of it\n").await;
+    live.shows(INSIDE, "\n299999\n300000\nall of it\n").await;
+
+    live.browser.keys("stty size\n").await;
+    live.shows(INSIDE, "\n24 83\n").await;
+    live.browser.size(360, 640).await;
+    live.browser.keys("clear; stty size\n").await;
+    live.shows(INSIDE, "\n24 4").await;
+    assert!(live.is("document.documentElement.scrollWidth <= 360").await);
+}
