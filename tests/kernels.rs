@@ -1,7 +1,7 @@
 //! Every lesson on kernels old and new: Debian's, booted under qemu without KVM, as root and as an
 //! ordinary user, and on hosts that only a machine of one's own can play. `KERNELS` names the
 //! folder that `.ci/kernels` fills. What came of it is a snapshot for each kernel, and the table of
-//! all.
+//! all. And the steps of "Your turn", where cgroups are v2's alone.
 
 mod accepted;
 mod lessons;
@@ -19,6 +19,8 @@ use workbook::contents;
 
 /// Those who run the lessons, as the table calls them.
 const USERS: [&str; 2] = ["root", "user"];
+/// Those whose program is taken through the steps: `given` is a user with a cgroup of its own.
+const STEPPERS: [&str; 3] = ["root", "user", "given"];
 /// The host on which nothing is forbidden.
 const PLAIN: &str = "plain";
 
@@ -75,7 +77,37 @@ fn read_guest(said: &str) -> (String, String) {
             }
         }
     }
+    for (user, said) in STEPPERS.iter().zip(said.split("@steps ").skip(1)) {
+        for reason in read_steps(said, &format!("Linux {kernel}, steps, {user}")) {
+            let _ = writeln!(text, "{PLAIN} {user} {reason}");
+        }
+    }
     (kernel, text)
+}
+
+/// The steps of one user: all are passed, or say why they cannot be checked there.
+fn read_steps(said: &str, place: &str) -> Vec<String> {
+    let json = said.lines().nth(1).unwrap_or_default();
+    let report: serde_json::Value =
+        serde_json::from_str(json).unwrap_or_else(|_| panic!("{place}: {said}"));
+    let text = |step: &serde_json::Value, key: &str| step[key].as_str().unwrap_or("-").to_string();
+    let steps = report["steps"].as_array().expect(place);
+    let names: Vec<_> = steps.iter().map(|step| text(step, "step")).collect();
+    assert_eq!(names, all_steps(), "{place}: {json}");
+    let reasons = steps.iter().filter(|step| step["outcome"] != "passed").map(|step| {
+        assert_eq!(step["outcome"], "not here", "{place}: {step}");
+        assert!(!text(step, "cause").contains("not known to this workbook"), "{place}: {step}");
+        format!("{} x {} | {}", text(step, "step"), text(step, "call"), text(step, "cause"))
+    });
+    reasons.collect()
+}
+
+/// The names of the steps, as their page has them.
+fn all_steps() -> Vec<String> {
+    let page = contents::root().join("book/src/your-turn.md");
+    let page = fs::read_to_string(page).expect("a page of the book");
+    let anchors = page.lines().filter_map(|line| line.strip_prefix("<!-- ANCHOR: "));
+    anchors.map(|rest| rest.trim_end_matches(" -->").to_string()).collect()
 }
 
 /// All lessons of one user on one host, and what doctor finds there. Gives the reasons, as lines.
@@ -168,29 +200,48 @@ fn accepted_kernels() -> Reasons {
 fn table(reasons: &Reasons) -> String {
     let columns: BTreeSet<_> = reasons.values().flat_map(BTreeMap::values).flatten().collect();
     let is_kernel = |column: &&&Column| matches!(column, Column::Kernel(..));
-    let newest = *columns.iter().rfind(is_kernel).expect("kernels come before hosts");
+    let newest: &Column = columns.iter().rfind(is_kernel).expect("kernels come before hosts");
     let mut text = "$ KERNELS=/opt/kernels cargo test --test kernels\n\n".to_string();
-    for kernels in [true, false] {
-        let columns = columns.iter().filter(|column| is_kernel(column) == kernels);
-        let columns: Vec<_> = columns.copied().collect();
-        let heads = columns.iter().map(|column| format!("   {:^9}", column.to_string()));
-        let _ = writeln!(text, "{:17}{}", "", heads.collect::<String>());
-        let _ = writeln!(text, "{:17}{}", "", "   root user".repeat(columns.len()));
-        for lesson in lessons_of_the_book() {
-            let cells = columns.iter().map(|column| {
-                // A host is played by a kernel, which may lack something itself.
-                let [root, user] = USERS.map(|user| {
-                    let mark = |column| mark(reasons, user, &lesson, column);
-                    mark(column).or_else(|| mark(newest)).unwrap_or('.')
-                });
-                format!("   {root:^4} {user:^4}")
-            });
-            let _ = writeln!(text, "{lesson:17}{}", cells.collect::<String>());
-        }
+    let (kernels, hosts): (Vec<&Column>, Vec<_>) = columns.iter().partition(is_kernel);
+    let lessons = lessons_of_the_book();
+    let blocks: [(_, &[&str], _); 3] = [
+        (&kernels, &USERS, &lessons),
+        (&hosts, &USERS, &lessons),
+        (&kernels, &STEPPERS, &all_steps()),
+    ];
+    for (columns, users, rows) in blocks {
+        text += &block(reasons, columns, users, rows, newest);
         text.push('\n');
     }
     text += &print_reasons(reasons);
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// A row for each lesson or step, with a cell for each column and each user.
+fn block(
+    reasons: &Reasons,
+    columns: &[&Column],
+    users: &[&str],
+    rows: &[String],
+    newest: &Column,
+) -> String {
+    let users_line: String = users.iter().map(|user| format!(" {user:<4}")).collect();
+    let width = users_line.len() - 1;
+    let heads = columns.iter().map(|column| format!("   {:^width$}", column.to_string()));
+    let mut text = format!("{:17}{}\n", "", heads.collect::<String>());
+    text += &format!("{:17}{}\n", "", format!("  {users_line}").repeat(columns.len()));
+    for row in rows {
+        let cells = columns.iter().map(|column| {
+            // A host is played by a kernel, which may lack something itself.
+            let marks = users.iter().map(|user| {
+                let mark = |column| mark(reasons, user, row, column);
+                format!(" {:^4}", mark(column).or_else(|| mark(newest)).unwrap_or('.'))
+            });
+            format!("  {:<1$}", marks.collect::<String>(), users_line.len())
+        });
+        text += &format!("{row:17}{}\n", cells.collect::<String>());
+    }
+    text
 }
 
 fn lessons_of_the_book() -> Vec<String> {

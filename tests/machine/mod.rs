@@ -1,4 +1,7 @@
-//! A guest that boots a distribution's kernel and runs all lessons: `init` in this folder does it.
+//! A guest that boots a distribution's kernel and runs all lessons: `init` in this folder does it. It
+//! takes a worked program through the steps of "Your turn", too.
+
+mod worked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -72,9 +75,12 @@ pub fn files(apparmor: &Path) -> Files {
     for tool in ["busybox", "unshare"] {
         files.insert(format!("/bin/{tool}"), tool::find(tool).expect("a tool of Debian"));
     }
-    for program in lessons::names().into_iter().chain(["workbook".to_string()]) {
-        files.insert(format!("/lessons/{program}"), stripped(&program));
+    let others = ["workbook", "exercises"].map(str::to_string);
+    for program in lessons::names().into_iter().chain(others) {
+        let file = lessons::program(&program);
+        files.insert(format!("/lessons/{program}"), stripped(&file));
     }
+    files.insert("/my-container/run".to_string(), stripped(&worked::program()));
     let libraries = files.values().flat_map(|file| libraries(file)).collect::<BTreeSet<_>>();
     files.extend(libraries.into_iter().map(|library| (library.clone(), library.into())));
     // The parser has libraries of its own.
@@ -99,10 +105,11 @@ fn libraries(program: &Path) -> Vec<String> {
 }
 
 /// A program of ours without what a debugger needs, which is most of it.
-fn stripped(name: &str) -> PathBuf {
+fn stripped(program: &Path) -> PathBuf {
+    let name = program.file_name().expect("a program has a name");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let strip = Command::new("strip").arg("-o").arg(&file).arg(lessons::program(name)).status();
-    assert!(strip.expect("strip(1), as the linker of binutils").success(), "{name}");
+    let strip = Command::new("strip").arg("-o").arg(&file).arg(program).status();
+    assert!(strip.expect("strip(1), as the linker of binutils").success(), "{program:?}");
     file
 }
 

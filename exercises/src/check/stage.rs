@@ -86,6 +86,8 @@ impl<'target> Stage<'target> {
         netlink::lo_up().named(netlink::LO_UP)?;
         mounts::make_private().named(mounts::MAKE_PRIVATE)?;
         mounts::mount_proc().named(mounts::MOUNT_PROC)?;
+        // A host may give user namespaces to its root alone.
+        kept_namespace("user", "unshare(CLONE_NEWUSER)", || unshare(CloneFlags::CLONE_NEWUSER))?;
         let tmpfs = mount(Some("tmpfs"), SHM, Some("tmpfs"), MsFlags::empty(), Some(SHM_OPTIONS));
         tmpfs.named(format!("mount(\"tmpfs\", {SHM:?}, \"tmpfs\", 0, {SHM_OPTIONS:?})"))?;
         let rootfs = Path::new(SHM).join("rootfs");
