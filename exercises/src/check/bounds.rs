@@ -29,16 +29,24 @@ pub fn prints(bytes: usize) -> Option<Miss> {
 /// The same of processes, and of memory.
 pub fn takes() -> Result<Option<Miss>, Refusal> {
     let page = sysconf(SysconfVar::PAGE_SIZE).named("sysconf(_SC_PAGE_SIZE)")?.unwrap_or_default();
+    let too_many = |what: &str, number: usize| {
+        let miss = Miss::that(format!("It starts processes without end. {STOPPED}"));
+        Ok(Some(miss.outside(what, number)))
+    };
+    let pids = proc::pids()?;
+    if pids.len() > MOST_PROCESSES {
+        // They leave us little time: so we ask for no more.
+        return too_many("ls -d /proc/[0-9]*", pids.len());
+    }
     let (mut threads, mut pages) = (0, 0);
-    for pid in proc::pids()? {
+    for pid in pids {
         let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default(); // or it ended
         let (its_threads, its_pages) = threads_and_pages(&stat);
         threads += its_threads;
         pages += its_pages;
     }
     if threads > MOST_PROCESSES {
-        let miss = Miss::that(format!("It starts processes without end. {STOPPED}"));
-        return Ok(Some(miss.outside("ls -d /proc/[0-9]*/task/*", threads)));
+        return too_many("ls -d /proc/[0-9]*/task/*", threads);
     }
     // A page that several processes have is counted for each. To know better takes longer.
     let is_too_much = pages * page as u64 > MOST_MEMORY && memory()? > MOST_MEMORY;

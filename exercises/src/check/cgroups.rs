@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, read_to_string};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use workbook::cgroups::{self, Group};
@@ -108,7 +109,10 @@ fn read_only(own: &[PathBuf]) -> Result<(), Refusal> {
     let points = mounts.lines().filter(is_cgroup).map(|line| Path::new(view::mount_point(line)));
     for point in points.filter(|point| !own.iter().any(|own| own == point)) {
         let call = format!("mount(NULL, {point:?}, NULL, MS_REMOUNT|MS_BIND|MS_RDONLY|..., NULL)");
-        remount(point, MsFlags::MS_RDONLY).named(call)?;
+        match remount(point, MsFlags::MS_RDONLY) {
+            Err(Errno::ENOENT | Errno::EINVAL) => {} // it is covered, as in a container it may be
+            made => made.named(call)?,
+        }
     }
     Ok(())
 }
