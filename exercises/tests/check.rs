@@ -122,6 +122,19 @@ fn the_exit_code_tells_passed_not_yet_wrong_usage_and_not_here() {
     assert!(said(&output).contains("user.max_user_namespaces is 0"), "{}", said(&output));
 }
 
+/// On the stage root is another user outside, to whom a folder of root's may be closed, as /root is.
+#[test]
+fn the_workbook_may_be_in_a_folder_that_is_closed_to_others() {
+    let _others_wait = turn();
+    let (closed, name) = (folder("closed"), "exercises");
+    fs::copy(env!("CARGO_BIN_EXE_exercises"), closed.join(name)).expect("a copy");
+    fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("our own");
+    let mut command = Command::new(closed.join(name));
+    command.args(["check", "--step", "root", "--", "unshare", "--map-root-user"]);
+    let output = command.env("XDG_STATE_HOME", folder("state")).output().expect("it starts");
+    assert!(said(&output).contains("root passed"), "{}", said(&output));
+}
+
 #[test]
 fn json_is_one_line_for_a_class() {
     let _others_wait = turn();

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use exercises::check::program::{MOST_BYTES, MOST_PROCESSES};
+use exercises::check::bounds::{MOST_BYTES, MOST_MEMORY, MOST_PROCESSES};
+use exercises::check::cgroups::LIMITS;
 use exercises::check::stage::DEADLINE;
 use exercises::check::steps::STEPS;
 use exercises::check::words::{PAGE, Words};
@@ -69,9 +70,14 @@ fn a_chapter_ends_with_its_step() {
 #[test]
 fn the_page_says_what_a_program_may_take() {
     assert_eq!((DEADLINE.as_secs(), MOST_BYTES), (10, 1 << 20));
+    assert_eq!(LIMITS, [("pids.max", "1000"), ("memory.max", "1073741824")]);
+    let mebibytes = MOST_MEMORY >> 20;
     let says = format!(
-        "It has ten seconds for a step, and {MOST_PROCESSES} processes, and may print a mebibyte."
+        "It has ten seconds for a step, {MOST_PROCESSES} processes with their threads, and \
+         {mebibytes} MiB of memory for all of them, and may print a mebibyte."
     );
     let page = read(PAGE).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(page.contains(&says), "{says}");
+    for says in [&*says, "all together may have a gibibyte, and a thousand processes"] {
+        assert!(page.contains(says), "{says}");
+    }
 }

@@ -26,7 +26,7 @@ use super::view;
 
 /// What all on the stage together may not exceed, where the host lets us say so: processes, and
 /// bytes of memory.
-const LIMITS: [(&str, &str); 2] = [("pids.max", "1000"), ("memory.max", "1073741824")];
+pub const LIMITS: [(&str, &str); 2] = [("pids.max", "1000"), ("memory.max", "1073741824")];
 const CONTROLLERS: [&str; 2] = ["pids", "memory"];
 const NAME: &str = "workbook-check";
 const TOP: &str = "stage";

@@ -27,7 +27,8 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
         let why = match limit {
             None => {
                 "No cgroup of its own limits it: mkdir(2) below the cgroup that your program is \
-                 in, a number into pids.max, and PID 1 into cgroup.procs before the command runs."
+                 in, or in v2 below the nearest that hands pids down; a number into pids.max, and \
+                 PID 1 into cgroup.procs before the command runs."
             }
             Some(_) => "256 processes are enough for a container: put a lower number in pids.max.",
         };
