@@ -23,6 +23,9 @@ import os
 #[9
 import platform
 #]
+#[3
+import select
+#]
 import signal
 #[2
 import socket
@@ -116,12 +119,18 @@ def write(file, text):
 #]
 #[3
 def fork(child, parent):
-    """Gives what the parent gives. The child does not come back."""
+    """Gives what the parent gives. The child does not come back, and ends when we do."""
+    end, ours = os.pipe()
     pid = os.fork()
     if pid:
-        return parent(pid)
+        return parent(pid)  # ours stays open until we end
+    os.close(ours)
     # Should the one outside be killed, nobody waits for us.
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Who ended before that gives no signal. getppid(2) does not tell: in a new PID namespace it is
+    # 0 from the start. But the pipe is at its end then.
+    if select.select([end], [], [], 0)[0]:
+        sys.exit("my-container: the process outside has ended")
     sys.exit(child())
 
 

@@ -23,11 +23,14 @@ use std::fmt::Display;
 //[6
 use std::fs;
 //]
+//[3-7
+use std::mem::forget;
+//]
 //[8-11
-use std::mem::zeroed;
+use std::mem::{forget, zeroed};
 //]
 //[12
-use std::mem::{offset_of, zeroed};
+use std::mem::{forget, offset_of, zeroed};
 //]
 //[8-12
 use std::os::fd::AsRawFd as _;
@@ -47,6 +50,9 @@ use std::process::{Command, ExitCode};
 //[2
 //[8
 use nix::errno::Errno;
+//]
+//[3
+use nix::fcntl::OFlag;
 //]
 //[8-11
 use nix::libc;
@@ -85,13 +91,15 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{geteuid, sethostname};
 //]
 //[3-5
-use nix::unistd::{ForkResult, Pid, fork, geteuid, sethostname};
+use nix::unistd::{ForkResult, Pid, fork, geteuid, pipe2, read, sethostname};
 //]
 //[6-8
-use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, sethostname};
+use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, pipe2, read, sethostname};
 //]
 //[9
-use nix::unistd::{ForkResult, Pid, chdir, fork, getegid, geteuid, pivot_root, sethostname};
+use nix::unistd::{
+    ForkResult, Pid, chdir, fork, getegid, geteuid, pipe2, pivot_root, read, sethostname,
+};
 //]
 
 //]
@@ -164,8 +172,7 @@ fn container(words: &[OsString]) -> Result<u8, String> {
     let group = group.ok();
     //]
     //[3
-    // SAFETY: this program has one thread.
-    match did("fork", unsafe { fork() })? {
+    match forked()? {
         //[3-8
         ForkResult::Child => inside(words),
         //]
@@ -248,10 +255,6 @@ fn inside(rootfs: Option<&Path>, words: &[OsString]) -> Result<u8, String> {
 /// What is made here is the container's.
 fn inside(group: Option<&Path>, rootfs: Option<&Path>, words: &[OsString]) -> Result<u8, String> {
 //]
-    //[3
-    // Should the one outside be killed, nobody waits for us.
-    did("prctl(PR_SET_PDEATHSIG)", set_pdeathsig(Signal::SIGKILL))?;
-    //]
     //[11
     if let Some(group) = group {
         did("cgroup.procs", fs::write(group.join("cgroup.procs"), "0"))?; // 0: who writes it
@@ -288,8 +291,7 @@ fn inside(group: Option<&Path>, rootfs: Option<&Path>, words: &[OsString]) -> Re
     run(words)
     //]
     //[10
-    // SAFETY: as above.
-    match did("fork", unsafe { fork() })? {
+    match forked()? {
         ForkResult::Child => run(words),
         ForkResult::Parent { child } => wait_for(child), // as PID 1
     }
@@ -332,6 +334,26 @@ fn lo_up() -> nix::Result<()> {
 
 //]
 //[3
+/// fork(2): a child that ends when we do. Should we be killed, nobody waits for it.
+fn forked() -> Result<ForkResult, String> {
+    let (end, ours) = did("pipe2", pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK))?;
+    // SAFETY: this program has one thread.
+    let forked = did("fork", unsafe { fork() })?;
+    match forked {
+        ForkResult::Parent { .. } => forget(ours), // it stays open until we end
+        ForkResult::Child => {
+            drop(ours);
+            did("prctl(PR_SET_PDEATHSIG)", set_pdeathsig(Signal::SIGKILL))?;
+            // Who ended before that gives no signal. getppid(2) does not tell: in a new PID
+            // namespace it is 0 from the start. But the pipe is at its end then.
+            if read(&end, &mut [0]) == Ok(0) {
+                return Err("the process outside has ended".to_string());
+            }
+        }
+    }
+    Ok(forked)
+}
+
 /// The signals that the command gets from us, and SIGCHLD, which is for us.
 fn passed_on() -> SigSet {
     use Signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -396,12 +418,8 @@ fn enter(words: &[OsString]) -> Result<u8, String> {
         | CloneFlags::CLONE_NEWNET;
     did("setns", setns(&process, others))?;
     // As with unshare(2): not we, but our next child is in the PID namespace.
-    // SAFETY: this program has one thread.
-    match did("fork", unsafe { fork() })? {
-        ForkResult::Child => {
-            did("prctl(PR_SET_PDEATHSIG)", set_pdeathsig(Signal::SIGKILL))?;
-            run(words)
-        }
+    match forked()? {
+        ForkResult::Child => run(words),
         ForkResult::Parent { child } => wait_for(child),
     }
 }

@@ -12,16 +12,25 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
+use exercises::check::view::send;
 use exercises::solutions::cut;
 use host::User;
 use mistakes::MISTAKES;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::Value;
+use workbook::proc::{children, comm, nspid, pidfd};
+use workbook::tool::{self, Tool};
 
 /// Both kinds of user.
 const USERS: [User; 2] = [User::Ordinary, User::Root];
 /// The step that not every host can check.
 const LIMITS: usize = 11;
+
+/// More than anything takes on a busy host.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A new folder of this name, which everybody may use.
 fn folder(name: &str) -> PathBuf {
@@ -212,6 +221,51 @@ fn a_mistake_is_told() {
             assert!(is_told, "{user:?}: {:?} is changed: {report}", mistake.find);
         }
     }
+}
+
+#[test]
+fn a_child_whose_parent_was_killed_before_it_has_asked_for_that_runs_nothing() {
+    if let Err(refusal) = tool::find("strace") {
+        assert!(std::env::var_os("CI").is_none(), "{refusal}");
+        return eprintln!("not tried here: {refusal}");
+    }
+    for (language, step) in [("rust", 3), ("rust", 13), ("python", 3), ("python", 13)] {
+        if is_here(language) {
+            let program = solution(language, step).join("run");
+            // On a busy host it may have asked before we killed its parent.
+            let ends = (0..5).any(|_| without_parent(&program).contains("outside has ended"));
+            assert!(ends, "{language} {step}");
+        }
+    }
+}
+
+/// Kills it while its child is held up at its prctl(2). Gives what was printed until all had ended.
+fn without_parent(program: &Path) -> String {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl"]);
+    strace.args(["-e", "inject=prctl:delay_enter=500000:when=1"]); // in microseconds
+    // strace(1) ends as its child does: this one is not killed.
+    strace.args(["sh", "-c", "\"$0\" sh -c 'echo runs; sleep 100'; exit 0"]).arg(program);
+    let strace = Tool::start(&mut strace, DEADLINE).expect("it starts");
+    // Its first children are to find out what ptrace(2) can do here.
+    let shell = child_of(strace.pid(), |child| comm(child).is_ok_and(|name| name == "sh"));
+    let program = child_of(shell, |_| true);
+    let fd = pidfd(program).expect("it waits for its child");
+    child_of(program, |child| nspid(child).is_ok_and(|pids| pids.ends_with(" 1")));
+    assert_eq!(child_of(shell, |_| true), program, "the file descriptor is another's");
+    send(&fd, Signal::SIGKILL).expect("it waits for its child");
+    strace.end().unwrap_or_else(|refusal| panic!("{program:?} runs on: {refusal}")).1
+}
+
+/// Waits until it has one like this.
+fn child_of(parent: Pid, is_it: impl Fn(&u32) -> bool) -> Pid {
+    let end = Instant::now() + DEADLINE;
+    while Instant::now() < end {
+        if let Some(child) = children(parent).expect("proc(5)").into_iter().find(&is_it) {
+            return Pid::from_raw(child as i32);
+        }
+    }
+    panic!("{parent} has no such child");
 }
 
 #[test]

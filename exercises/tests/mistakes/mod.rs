@@ -49,7 +49,7 @@ pub const MISTAKES: &[Mistake] = &[
         replace: "", root: "This name reached the host", ordinary: "sethostname: EPERM" },
     of(2, r#"did("sethostname", sethostname("container"))?;"#, "", "begins with a copy of the name"),
 
-    of(3, r#"did("fork", unsafe { fork() })?"#, "ForkResult::Child", "leaves its caller where it is"),
+    of(3, "match forked()?", "match ForkResult::Child", "leaves its caller where it is"),
     of(3, r#"did("unshare(CLONE_NEWPID)", unshare(CloneFlags::CLONE_NEWPID))?;"#, "",
         "CLONE_NEWPID is missing"),
 
@@ -85,7 +85,8 @@ pub const MISTAKES: &[Mistake] = &[
     of(9, "change_root(folder)?,", r#"mount_proc(&folder.join("proc"))?,"#,
         "Its / is still the host's"),
 
-    of(10, "// SAFETY: as above.\n    match did(\"fork\", unsafe { fork() })?", "match ForkResult::Child",
+    of(10, "match forked()? {\n        ForkResult::Child => run(words)", "match ForkResult::Child {\n        \
+            ForkResult::Child => run(words)",
         "The command itself is PID 1"),
     of(10, "waitpid(None, ", "waitpid(child, ", "PID 1 waits for the command alone"),
     of(10, "let _ = kill(child, signal);", "", "SIGTERM has not reached the command"),
@@ -110,7 +111,7 @@ pub const MISTAKES: &[Mistake] = &[
         "ret(libc::SECCOMP_RET_KILL_PROCESS | errno as u32 & 0)", ""),
 
     of(13, "| CloneFlags::CLONE_NEWNET;", ";", "another net namespace"),
-    of(13, "// SAFETY: this program has one thread.\n    match did(\"fork\", unsafe { fork() })? {\n        \
-            ForkResult::Child => {", "match ForkResult::Child {\n        ForkResult::Child => {",
+    of(13, "match forked()? {\n        ForkResult::Child => run(words),\n        ForkResult::Parent { child } \
+            => wait_for(child),\n", "match ForkResult::Child {\n        _ => run(words),\n",
         "leaves the caller where it is"),
 ];
