@@ -8,6 +8,8 @@ use std::process;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use workbook::host::{Named as _, Refusal};
 use workbook::lesson::USAGE;
 use workbook::programs::exercise;
@@ -63,13 +65,30 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Refusal> {
 fn make(folder: &Path, language: &Language) -> io::Result<()> {
     // `a/..` has no name, and what is there is not empty.
     let name = folder.file_name().ok_or(Errno::ENOTEMPTY)?.to_string_lossy();
-    let beside = folder.with_file_name(format!(".{name}-{}", process::id()));
+    remove_left(&folder.with_file_name("."));
+    let beside = folder.with_file_name(format!(".{name}{MARK}{}", process::id()));
     fs::create_dir(&beside)?;
     let made = fill(&beside, language).and_then(|()| fs::rename(&beside, folder));
     if made.is_err() {
         let _ = fs::remove_dir_all(&beside); // why there is no package matters more
     }
     made
+}
+
+/// Between the name of a package and who makes it.
+const MARK: &str = ".start-";
+
+/// Who was killed while it made a package has left it half made. Nobody else removes it.
+fn remove_left(above: &Path) {
+    for entry in fs::read_dir(above).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let made_by = name.to_str().and_then(|name| name.strip_prefix('.')?.rsplit_once(MARK));
+        let made_by = made_by.and_then(|(_, pid)| pid.parse().ok()).map(Pid::from_raw);
+        // No signal: this asks whether it is there.
+        if made_by.is_some_and(|pid| kill(pid, None) == Err(Errno::ESRCH)) {
+            let _ = fs::remove_dir_all(entry.path()); // it is somebody else's, then
+        }
+    }
 }
 
 fn fill(folder: &Path, language: &Language) -> io::Result<()> {

@@ -9,6 +9,7 @@ mod mistakes;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -18,6 +19,7 @@ use exercises::check::view::send;
 use exercises::solutions::cut;
 use host::User;
 use mistakes::MISTAKES;
+use nix::libc;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -88,6 +90,16 @@ fn is_here(language: &str) -> bool {
     is_here
 }
 
+/// As for a language: strace(1) stops and kills programs where we want it.
+fn strace_is_here() -> bool {
+    let missing = tool::find("strace").err();
+    if let Some(refusal) = &missing {
+        assert!(std::env::var_os("CI").is_none(), "{refusal}");
+        eprintln!("not tried here: {refusal}");
+    }
+    missing.is_none()
+}
+
 /// A folder of folders, each with a program `run`: the worked ones, and those with a mistake.
 static PROGRAMS: LazyLock<PathBuf> = LazyLock::new(|| {
     let package = folder("package");
@@ -150,6 +162,14 @@ fn a_start_state_fails_each_step() {
     }
 }
 
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("a folder").flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().expect("UTF-8"));
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn start_overwrites_nothing_and_leaves_nothing_halfway() {
     let above = folder("taken");
@@ -161,13 +181,43 @@ fn start_overwrites_nothing_and_leaves_nothing_halfway() {
         assert!(!refused.status.success(), "{place}");
         assert!(said(&refused).contains("nothing was changed"), "{}", said(&refused));
     }
-    let names = |folder: &Path| {
-        let entries = fs::read_dir(folder).expect("a folder").flatten();
-        entries.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect::<Vec<_>>()
-    };
     assert_eq!(names(&above), ["folder"]);
     assert_eq!(names(&folder), ["mine"]);
     assert_eq!(fs::read_to_string(folder.join("mine")).expect("a file"), "mine");
+}
+
+#[test]
+fn what_a_killed_start_has_left_is_removed_by_the_next_and_nothing_else() {
+    let above = folder("killed");
+    let mut ended = Command::new("true").spawn().expect("it starts");
+    ended.wait().expect("our child");
+    let left = [".box.start-", ".other.start-"].map(|name| format!("{name}{}", ended.id()));
+    let [ours, his] = [std::process::id(), 1].map(|pid| format!(".box.start-{pid}"));
+    let others = [ours, his, format!("box.start-{}", ended.id()), ".box-7".to_string()];
+    for name in left.iter().chain(&others) {
+        fs::create_dir_all(above.join(name).join("src")).expect("a folder");
+    }
+    let made = start(&above.join("box"), "rust");
+    assert!(made.status.success(), "{}", said(&made));
+    let mut wanted = [others.to_vec(), vec!["box".to_string()]].concat();
+    wanted.sort();
+    assert_eq!(names(&above), wanted);
+}
+
+#[test]
+fn a_killed_start_leaves_no_package() {
+    if !strace_is_here() {
+        return;
+    }
+    let above = folder("killed-start");
+    let mut strace = Command::new("strace");
+    strace.args(["-qq", "-o", "/dev/null", "-e", "trace=/^rename", "-e"]);
+    strace.args(["inject=/^rename:signal=KILL", env!("CARGO_BIN_EXE_exercises"), "start"]);
+    let killed = strace.arg(above.join("box")).output().expect("it starts");
+    assert_eq!(killed.status.signal(), Some(libc::SIGKILL), "{}", said(&killed));
+    assert!(names(&above)[0].starts_with(".box.start-"), "{:?}", names(&above));
+    assert!(start(&above.join("other"), "python").status.success());
+    assert_eq!(names(&above), ["other"]);
 }
 
 /// The worked programs of the steps to the last that this language takes.
@@ -225,9 +275,8 @@ fn a_mistake_is_told() {
 
 #[test]
 fn a_child_whose_parent_was_killed_before_it_has_asked_for_that_runs_nothing() {
-    if let Err(refusal) = tool::find("strace") {
-        assert!(std::env::var_os("CI").is_none(), "{refusal}");
-        return eprintln!("not tried here: {refusal}");
+    if !strace_is_here() {
+        return;
     }
     for (language, step) in [("rust", 3), ("rust", 13), ("python", 3), ("python", 13)] {
         if is_here(language) {
