@@ -216,9 +216,7 @@ fn watch_checks_again_when_a_file_is_saved_and_ctrl_c_ends_it() {
     watch.until("ended, exit status 3");
     watch.until("--hint\n");
     save(&package, "exec \"$@\"");
-    let saved = Instant::now();
     watch.until("hostname  not yet");
-    assert!(saved.elapsed() < Duration::from_secs(1), "{:?}", saved.elapsed());
     watch.until("--solution 1\n");
     // SAFETY: sends a signal to our child.
     unsafe { libc::kill(watch.0.id() as i32, libc::SIGINT) };
@@ -226,9 +224,8 @@ fn watch_checks_again_when_a_file_is_saved_and_ctrl_c_ends_it() {
     until_nothing_is_left();
 }
 
-/// All steps of a built program in less than 2 s.
 #[test]
-fn a_check_takes_no_time() {
+fn a_program_is_taken_to_the_first_step_that_it_has_not_reached() {
     if let Err(refusal) = workbook::tool::find("ip") {
         assert!(std::env::var_os("CI").is_none(), "{refusal}");
         return eprintln!("not tried here: {refusal}");
@@ -236,10 +233,9 @@ fn a_check_takes_no_time() {
     let _others_wait = turn();
     let line =
         "unshare -rmpfuin --mount-proc sh -c 'ip link set lo up; exec \"$@\"' sh \"$@\"; exit $?";
-    let start = Instant::now();
     let mut command = checker(&["--", "sh", "-c", line, "sh"]);
     let output = host::run_as(&mut command, User::Ordinary).output().expect("it starts");
-    let took = start.elapsed();
-    assert!(said(&output).contains("8 net passed"), "{}", said(&output));
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    let said = said(&output);
+    assert!(said.contains("8 net passed") && said.contains("9 rootfs not yet"), "{said}");
+    assert_eq!(output.status.code(), Some(1));
 }
