@@ -213,7 +213,7 @@ pub(crate) fn files_are_there() -> Result<(), Refusal> {
     files.named(call).map(drop)
 }
 
-/// The precondition of every lesson: `/proc` is there and shows our own PID namespace.
+/// The precondition of every lesson, and of a map: `/proc` is there and shows our own PID namespace.
 pub(crate) fn proc_is_ours() -> Result<(), Refusal> {
     start();
     let call = "readlink(\"/proc/self\")";

@@ -3,6 +3,7 @@
 //! - [`lesson`]: what a lesson declares, its options, its exit codes
 //! - [`transcript`]: how a lesson speaks: observations, claims, the same by hand
 //! - [`child`]: two processes, outside and inside, that take turns
+//! - [`text`]: lines on a terminal
 //! - [`user`]: the user namespace that an ordinary user needs before any other
 //! - [`proc`]: what `/proc` says about a process and its namespaces
 //! - [`mounts`]: mounts that stay inside
@@ -20,6 +21,7 @@
 //! - [`contents`]: the lessons in the book's order
 //! - [`progress`]: how far the reader has come
 //! - [`reset`]: forgets it
+//! - [`map`]: draws who is in which namespace
 //! - [`programs`]: the lessons' programs, built where they are not
 //!
 //! The namespaces themselves are not here: a lesson makes its system calls in its own file,
@@ -55,6 +57,8 @@ pub mod kvm;
 #[cfg(target_os = "linux")]
 pub mod lesson;
 #[cfg(target_os = "linux")]
+pub mod map;
+#[cfg(target_os = "linux")]
 pub mod mounts;
 #[cfg(target_os = "linux")]
 pub mod needs;
@@ -70,6 +74,8 @@ pub mod progress;
 pub mod reset;
 #[cfg(target_os = "linux")]
 pub mod shell;
+#[cfg(target_os = "linux")]
+pub mod text;
 #[cfg(target_os = "linux")]
 pub mod tool;
 #[cfg(target_os = "linux")]

@@ -15,7 +15,7 @@ use workbook::lesson::{FAILS, HOLDS, REFUSED};
 use workbook::needs::Found;
 use workbook::programs::{self, EXERCISES, START};
 use workbook::transcript::{BAD, GOOD};
-use workbook::{causes, doctor, greeting, reset};
+use workbook::{causes, doctor, greeting, map, reset};
 
 /// A line of output. A full disk is told as the refusal of write(2).
 macro_rules! say {
@@ -57,6 +57,7 @@ fn workbook() -> Result<u8> {
             io::stdout().write_all(&script).named("write(1)")?;
             Ok(HOLDS)
         }
+        Some(("map", arguments)) => map::run(arguments, &mut usage),
         Some(("reset", arguments)) => reset::run(arguments),
         Some((name, _)) if EXERCISES.iter().any(|(known, _)| *known == name) => {
             // As they were given: of `check -- COMMAND` the parser would keep no `--`.
@@ -137,6 +138,7 @@ fn usage(lessons: &[Entry]) -> clap::Command {
                     .trailing_var_arg(true),
             )
         }))
+        .subcommand(map::command(lessons))
         .subcommand(reset::command(lessons))
         .subcommand(clap::Command::new("man").about("Print the man page of `workbook`"))
 }

@@ -51,6 +51,8 @@ pub struct Tool {
     _its_input: PipeReader,
     output: PipeReader,
     said: String,
+    /// How much of that has been waited for.
+    heard: usize,
     /// How long we wait for it, each time. Only one that hangs needs so long.
     time: Duration,
     deadline: Instant,
@@ -89,6 +91,7 @@ impl Tool {
             _its_input: its_input,
             output,
             said: String::new(),
+            heard: 0,
             time,
             deadline: Instant::now() + time,
         })
@@ -99,16 +102,33 @@ impl Tool {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// Reads on until it has printed this text; gives all that it has printed so far.
+    /// Reads on until it has printed this text, after what was last waited for; gives all that it has
+    /// printed so far.
     pub fn until(&mut self, text: &str) -> Result<&str, Refusal> {
-        self.deadline = Instant::now() + self.time;
-        while !self.said.contains(text) {
-            if !self.read()? {
-                self.wait()?;
-                return Err(Refusal::of_tool(&self.name, "ended early", &self.said));
-            }
+        if !self.prints(text)? {
+            self.wait()?;
+            return Err(Refusal::of_tool(&self.name, "ended early", &self.said));
         }
         Ok(&self.said)
+    }
+
+    /// The same, but who ends without it is no refusal: then this is `false`.
+    pub fn prints(&mut self, text: &str) -> Result<bool, Refusal> {
+        self.deadline = Instant::now() + self.time;
+        loop {
+            if let Some(at) = self.said[self.heard..].find(text) {
+                self.heard += at + text.len();
+                return Ok(true);
+            }
+            if !self.read()? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// What it has printed so far.
+    pub fn said(&self) -> &str {
+        &self.said
     }
 
     /// Writes to its standard input.

@@ -2,7 +2,7 @@
 //! happened, an observation a line; the claims that were just checked; the same by hand.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Stdout, Write as _, stdin};
+use std::io::{self, Stdout, Write as _, stdin};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
@@ -10,9 +10,7 @@ use anstyle::{AnsiColor, Style};
 use crate::child;
 use crate::host::{Named as _, Refusal};
 use crate::lesson::{Lesson, Options, title};
-
-/// The width that every line keeps to.
-const COLUMNS: usize = 80;
+use crate::text::COLUMNS;
 
 const OUTSIDE: Style = AnsiColor::Blue.on_default();
 const INSIDE: Style = AnsiColor::Magenta.on_default();
@@ -21,6 +19,9 @@ pub const GOOD: Style = AnsiColor::Green.on_default();
 /// What is not.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 const QUIET: Style = Style::new().dimmed();
+
+/// What `--step` prints where it waits for Enter, on standard error.
+pub(crate) const PROMPT: &str = "[Enter] ";
 
 #[derive(PartialEq)]
 enum Part {
@@ -221,10 +222,9 @@ impl<'lesson> Transcript<'lesson> {
 
     /// Waits until the reader wants the next line. When there is nobody left to ask, goes on.
     fn wait_for_enter(&mut self) {
-        if stdin().is_terminal() {
-            // Who has sent standard error elsewhere knows what we wait for.
-            let _ = write!(anstream::stderr(), "{QUIET}[Enter]{QUIET:#} ");
-        }
+        // Also over a pipe, for `workbook map`. Who has sent standard error elsewhere knows what we
+        // wait for.
+        let _ = write!(anstream::stderr(), "{QUIET}{PROMPT}{QUIET:#}");
         let mut line = String::new();
         if !matches!(stdin().read_line(&mut line), Ok(1..)) {
             self.options.step = false;

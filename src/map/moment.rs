@@ -1,0 +1,88 @@
+//! The key moment of a lesson: of all those at which `--step` waits, the last with the most
+//! namespaces, and of these with the most processes.
+
+use std::fs::{read_dir, read_to_string};
+use std::process::{Command, ExitStatus};
+use std::thread::yield_now;
+use std::time::{Duration, Instant};
+
+use super::Map;
+use super::process::Everybody;
+use crate::host::Refusal;
+use crate::tool::Tool;
+use crate::transcript::PROMPT;
+
+/// How long a lesson may take from one observation to the next. Only one that hangs needs so long.
+const OBSERVATION: Duration = Duration::from_secs(60);
+/// How long we look for a moment at which none of its processes runs. Only one that never rests
+/// needs so long.
+const REST: Duration = Duration::from_secs(2);
+
+/// What came of a lesson.
+pub(super) struct Run {
+    pub status: ExitStatus,
+    /// All that it has printed, on either stream.
+    pub said: String,
+    /// The picture, and what it had printed by then.
+    pub moment: Option<(Map, String)>,
+}
+
+impl Run {
+    /// Lets a lesson go from observation to observation, looks at it each time, and lets it end. It
+    /// dies with us.
+    pub(super) fn of(lesson: &str, mut command: Command) -> Result<Self, Refusal> {
+        let mut running = Tool::start(command.arg("--step"), OBSERVATION)?;
+        let pid = running.pid().as_raw() as u32;
+        let mut moment: Option<(Map, String)> = None;
+        while running.prints(PROMPT)? {
+            let said = without_prompts(running.said());
+            if let Some(everybody) = at_rest(pid)? {
+                let seen = said.trim_end().lines().last().unwrap_or_default();
+                let seen = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+                let mut map = Map::of(everybody);
+                map.moment = Some((lesson.to_string(), seen));
+                if moment.as_ref().is_none_or(|(best, _)| map.size() >= best.size()) {
+                    moment = Some((map, said));
+                }
+            }
+            running.send("\n");
+        }
+        let (status, said) = running.end()?;
+        Ok(Self { status, said: without_prompts(&said), moment })
+    }
+}
+
+fn without_prompts(said: &str) -> String {
+    said.replace(PROMPT, "")
+}
+
+/// A look at the lesson's processes between two moments at which all of them slept, and between which
+/// none has run. Then each waits for another or for Enter, and the same is seen in every run.
+fn at_rest(lesson: u32) -> Result<Option<Everybody>, Refusal> {
+    let deadline = Instant::now() + REST;
+    let mut before = None;
+    while Instant::now() < deadline {
+        let mut everybody = Everybody::look()?;
+        everybody.keep_families(&[lesson]);
+        let pids = everybody.processes.iter().map(|process| process.pid());
+        let after: Option<Vec<_>> = pids.map(sleeping).collect();
+        if after.is_some() && after == before {
+            return Ok(Some(everybody));
+        }
+        before = after;
+        yield_now();
+    }
+    Ok(None)
+}
+
+/// How often each thread of a process has been put aside so far; `None` if one runs.
+fn sleeping(pid: u32) -> Option<Vec<String>> {
+    let threads = read_dir(format!("/proc/{pid}/task")).ok()?;
+    let counts = threads.map(|thread| {
+        let status = read_to_string(thread.ok()?.path().join("status")).ok()?;
+        let is_running = status.contains("\nState:\tR") || status.contains("\nState:\tD");
+        let switches = status.lines().filter(|line| line.contains("ctxt_switches"));
+        (!is_running).then(|| switches.collect::<String>())
+    });
+    counts.collect()
+}

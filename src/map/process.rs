@@ -1,0 +1,240 @@
+//! What `/proc` says of the processes: who they are, and which namespaces other than ours they are
+//! in. proc_pid_status(5), namespaces(7), ioctl_ns(2).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, read_to_string};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::host::Refusal;
+use crate::proc;
+
+/// A kind of namespace.
+pub(super) struct Kind {
+    /// Its link in `/proc/PID/ns`.
+    pub link: &'static str,
+    /// As man pages call it.
+    pub name: &'static str,
+    /// What it holds.
+    pub holds: &'static str,
+    /// What that is for those inside.
+    pub own: &'static str,
+}
+
+macro_rules! kind {
+    ($link:literal, $name:literal, $holds:literal, $own:literal) => {
+        Kind { link: $link, name: $name, holds: $holds, own: $own }
+    };
+}
+
+/// The two that have parents first: they nest.
+pub(super) const KINDS: [Kind; 8] = [
+    kind!("user", "User", "users and capabilities", "users and capabilities of its own"),
+    kind!("pid", "PID", "process numbers", "process numbers of its own"),
+    kind!("mnt", "Mount", "mounts", "mounts of its own"),
+    kind!("net", "Network", "network", "a network of its own"),
+    kind!("uts", "UTS", "hostname", "a hostname of its own"),
+    kind!("ipc", "IPC", "message queues", "message queues of its own"),
+    kind!("cgroup", "Cgroup", "cgroup root", "a cgroup root of its own"),
+    kind!("time", "Time", "time since boot", "a time since boot of its own"),
+];
+
+/// A process, as it was when we looked.
+#[derive(Clone)]
+pub(super) struct Process {
+    /// Its PIDs, from ours down to its own: `NSpid`.
+    pub pids: Vec<u32>,
+    pub parent: u32,
+    pub name: String,
+    /// Nobody has waited for it yet, so it has a PID still: a zombie, and most of its namespaces are
+    /// gone.
+    pub is_ended: bool,
+    /// Its effective uid as we see it.
+    pub uid: u32,
+    /// And as it does, if it is in another user namespace. `None` while that has no map.
+    pub uid_inside: Option<Option<u32>>,
+    /// The namespaces that it is in and we are not, as `pid:[4026532201]`. Who is in a user or PID
+    /// namespace is in those above it, too.
+    pub within: BTreeSet<String>,
+}
+
+impl Process {
+    pub(super) fn pid(&self) -> u32 {
+        self.pids[0]
+    }
+}
+
+/// The processes that can be seen, and their namespaces.
+#[derive(Default)]
+pub(super) struct Everybody {
+    pub processes: Vec<Process>,
+    pub relations: Relations,
+    /// Those whose namespaces we may not see: their PIDs and their parents'.
+    pub unseen: Vec<(u32, u32)>,
+}
+
+/// How the namespaces that are not ours belong together.
+#[derive(Default)]
+pub(super) struct Relations {
+    /// The user namespace that owns one, if that is not ours.
+    pub owners: BTreeMap<String, String>,
+    /// The namespaces above one, from the next up to ours.
+    pub above: BTreeMap<String, Vec<String>>,
+}
+
+impl Everybody {
+    /// Looks at every process of this `/proc`, in the order of the PIDs. Who ends meanwhile is left
+    /// out.
+    pub(super) fn look() -> Result<Self, Refusal> {
+        let mut ours = BTreeSet::new();
+        for kind in &KINDS {
+            ours.extend(proc::namespace("self", kind.link)); // or this kernel has no such kind
+        }
+        let mut everybody = Self::default();
+        for pid in proc::pids()? {
+            let process = everybody.process(pid, &ours);
+            everybody.processes.extend(process);
+        }
+        Ok(everybody)
+    }
+
+    /// Keeps those who are in another namespace than we.
+    pub(super) fn keep_those_elsewhere(&mut self) {
+        self.processes.retain(|process| !process.within.is_empty());
+    }
+
+    /// Keeps these and whoever descends from them.
+    pub(super) fn keep_families(&mut self, of: &[u32]) {
+        let seen = self.processes.iter().map(|process| (process.pid(), process.parent));
+        let all: Vec<_> = seen.chain(self.unseen.iter().copied()).collect();
+        let mut kept: BTreeSet<u32> = of.iter().copied().collect();
+        loop {
+            let before = kept.len();
+            let children = all.iter().filter(|(_, parent)| kept.contains(parent));
+            kept.extend(children.map(|(pid, _)| *pid).collect::<Vec<_>>());
+            if kept.len() == before {
+                break;
+            }
+        }
+        self.processes.retain(|process| kept.contains(&process.pid()));
+        self.unseen.retain(|(pid, _)| kept.contains(pid));
+    }
+
+    /// Why this one cannot be drawn.
+    pub(super) fn misses(&self, pid: u32) -> Option<&'static str> {
+        if self.processes.iter().any(|process| process.pid() == pid) {
+            return None;
+        }
+        let is_unseen = self.unseen.iter().any(|(unseen, _)| *unseen == pid);
+        Some(if is_unseen { "only root may see its namespaces" } else { "no such process" })
+    }
+
+    fn process(&mut self, pid: u32, ours: &BTreeSet<String>) -> Option<Process> {
+        let status = read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let field = |name: &str| {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            Some(line.split_whitespace().collect::<Vec<_>>())
+        };
+        let number = |text: &&str| text.parse().ok();
+        let pids: Vec<u32> = field("NSpid")?.iter().filter_map(number).collect();
+        let uid = field("Uid")?.get(1).and_then(number)?;
+        let parent = field("PPid")?.first().and_then(number)?;
+        let is_ended = field("State")?.first() == Some(&"Z");
+        let within = match self.within(pid, ours, is_ended) {
+            Ok(within) => within,
+            Err(refused) => {
+                let is_forbidden = refused.errno() == Some(Errno::EACCES); // or it has ended
+                self.unseen.extend(is_forbidden.then_some((pid, parent)));
+                return None;
+            }
+        };
+        let other_users = within.iter().any(|namespace| namespace.starts_with("user:"));
+        Some(Process {
+            parent,
+            name: proc::comm(pid).ok()?.chars().map(printable).collect(),
+            is_ended,
+            uid,
+            uid_inside: other_users.then(|| uid_inside(pid, uid)),
+            within,
+            pids: Some(pids).filter(|pids| !pids.is_empty())?,
+        })
+    }
+
+    fn within(
+        &mut self,
+        pid: u32,
+        ours: &BTreeSet<String>,
+        is_ended: bool,
+    ) -> Result<BTreeSet<String>, Refusal> {
+        let mut within = BTreeSet::new();
+        let kinds = KINDS.iter().map(|kind| kind.link);
+        for kind in kinds.filter(|kind| ours.iter().any(|ours| ours.starts_with(*kind))) {
+            let namespace = match proc::namespace(pid, kind) {
+                Err(refused) if refused.errno() == Some(Errno::ENOENT) && is_ended => continue,
+                namespace => namespace?,
+            };
+            if ours.contains(&namespace) {
+                continue;
+            }
+            if !self.relations.above.contains_key(&namespace) {
+                self.relations.place(pid, &namespace, kind, ours);
+            }
+            within.extend(self.relations.above.get(&namespace).into_iter().flatten().cloned());
+            within.insert(namespace);
+        }
+        Ok(within)
+    }
+}
+
+impl Relations {
+    /// Notes what is above a namespace, and who owns it and those.
+    fn place(&mut self, pid: u32, namespace: &str, link: &str, ours: &BTreeSet<String>) {
+        let mut names = Vec::new();
+        let file = File::open(format!("/proc/{pid}/ns/{link}")).map(OwnedFd::from);
+        let mut next = file.ok().map(|file| (namespace.to_string(), file));
+        while let Some((name, file)) = next {
+            // The kernel does not tell of a user namespace that is not below ours: EPERM.
+            if let Some((owner, _)) = related(&file, libc::NS_GET_USERNS)
+                && !ours.contains(&owner)
+            {
+                self.owners.insert(name.clone(), owner);
+            }
+            names.push(name);
+            // Of a kind that does not nest there is no parent: EINVAL.
+            next = related(&file, libc::NS_GET_PARENT).filter(|(name, _)| !ours.contains(name));
+        }
+        for (nth, name) in names.iter().enumerate() {
+            self.above.insert(name.clone(), names[nth + 1..].to_vec());
+        }
+    }
+}
+
+/// The namespace that is another's parent or owner: ioctl_ns(2), since Linux 4.9.
+fn related(namespace: &OwnedFd, request: libc::Ioctl) -> Option<(String, OwnedFd)> {
+    // SAFETY: both requests take nothing, and make a file descriptor.
+    let fd = Errno::result(unsafe { libc::ioctl(namespace.as_raw_fd(), request) }).ok()?;
+    // SAFETY: just made, and nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let link = nix::fcntl::readlink(&*format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
+    Some((link.display().to_string(), fd))
+}
+
+/// What our number for a user is in a process's user namespace: the lines of its map are the first
+/// number there, the first here, how many.
+fn uid_inside(pid: u32, uid: u32) -> Option<u32> {
+    let map = read_to_string(format!("/proc/{pid}/uid_map")).ok()?;
+    map.lines().find_map(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
+        let [inside, here, count] = numbers[..] else { return None };
+        let nth = uid.checked_sub(here).filter(|nth| *nth < count)?;
+        Some(inside + nth)
+    })
+}
+
+/// A process chooses its name, and a terminal obeys some characters.
+fn printable(c: char) -> char {
+    if c.is_control() { '?' } else { c }
+}

@@ -1,0 +1,67 @@
+//! A map as lines: what is in a box is indented below its name. It has no lines and corners, which a
+//! screen reader would read.
+
+use super::Map;
+use super::nest::Nest;
+use super::words;
+use crate::text::wrap;
+
+/// The lines, none wider than this where words allow.
+pub(super) fn draw(map: &Map, width: usize) -> String {
+    let mut page = Page { map, text: String::new(), width };
+    if let Some((lesson, seen)) = &map.moment {
+        page.line("", &format!("{lesson}, when it has seen:"));
+        page.line("  ", seen);
+        page.text.push('\n');
+    }
+    page.line("", "The host");
+    page.lines("", words::shared_by_all(&map.host));
+    page.members(&map.host, None, 0);
+    if let Some(unseen) = words::unseen(map.unseen) {
+        page.text.push('\n');
+        page.line("", &unseen);
+    }
+    page.text
+}
+
+struct Page<'map> {
+    map: &'map Map,
+    text: String,
+    width: usize,
+}
+
+impl Page<'_> {
+    fn line(&mut self, start: &str, text: &str) {
+        self.text += &wrap(start, text, self.width);
+        self.text.push('\n');
+    }
+
+    fn lines(&mut self, start: &str, texts: impl IntoIterator<Item = String>) {
+        texts.into_iter().for_each(|text| self.line(start, &text));
+    }
+
+    /// The processes of a box, then the boxes in it.
+    fn members(&mut self, nest: &Nest, user: Option<&str>, depth: usize) {
+        let indent = "  ".repeat(depth);
+        for process in &nest.processes {
+            let said = format!("{}: {}", words::name(process), words::pids(process));
+            self.line(&format!("{indent}- "), &said);
+            self.line(&format!("{indent}  "), &words::uids(process));
+        }
+        for inner in &nest.inner {
+            self.text.push('\n');
+            self.nest(inner, user, depth + 1);
+        }
+    }
+
+    fn nest(&mut self, nest: &Nest, user: Option<&str>, depth: usize) {
+        let indent = "  ".repeat(depth);
+        for head in words::heads(nest, user, &self.map.relations) {
+            self.line(&indent, &format!("{} {}: {}", head.kind, head.name, head.meaning));
+        }
+        if depth == 1 {
+            self.lines(&indent, words::shared_here(nest, &self.map.host));
+        }
+        self.members(nest, words::own_user(nest, user), depth);
+    }
+}
