@@ -28,8 +28,15 @@ struct Map {
     host: Nest,
     relations: Relations,
     unseen: usize,
-    /// The lesson, and the last that it had seen.
-    moment: Option<(String, String)>,
+    moment: Option<Moment>,
+}
+
+/// When a lesson's map was drawn.
+struct Moment {
+    lesson: String,
+    /// How many it had printed, and the last of them.
+    observations: usize,
+    seen: String,
 }
 
 impl Map {
@@ -103,12 +110,16 @@ pub fn run(arguments: &ArgMatches, usage: &mut Command) -> Result<u8, Box<dyn Er
     match &what[..] {
         _ if pids.len() == what.len() => draw_processes(&pids, is_svg),
         [lesson] => draw_lesson(lesson, is_svg),
-        _ => usage.error(ErrorKind::ArgumentConflict, "either PIDs, or one lesson").exit(),
+        _ => {
+            usage.build(); // or the message would show a usage without `workbook`
+            let usage = usage.find_subcommand_mut("map").ok_or("map: which command?")?;
+            usage.error(ErrorKind::ArgumentConflict, "either PIDs, or one lesson").exit()
+        }
     }
 }
 
 fn draw_processes(pids: &[u32], is_svg: bool) -> Result<u8, Box<dyn Error>> {
-    let mut everybody = Everybody::look()?;
+    let mut everybody = Everybody::look(pids)?;
     for pid in pids {
         if let Some(why) = everybody.misses(*pid) {
             // Where that cannot be written there is nobody to tell.
@@ -116,9 +127,8 @@ fn draw_processes(pids: &[u32], is_svg: bool) -> Result<u8, Box<dyn Error>> {
             return Ok(FAILS);
         }
     }
-    match pids {
-        [] => everybody.keep_those_elsewhere(),
-        _ => everybody.keep_families(pids),
+    if pids.is_empty() {
+        everybody.keep_those_elsewhere();
     }
     print(&Map::of(everybody), is_svg)?;
     Ok(HOLDS)

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{env, fs};
 
 use accepted::assert_accepted;
 use host::User;
@@ -59,18 +59,7 @@ fn each_run(test: impl Fn(&str, Option<&str>) + Sync) {
         controls.map(|control| (lesson.clone(), control)).collect::<Vec<_>>()
     });
     let runs: Vec<_> = runs.collect();
-    let at_once = 2 * thread::available_parallelism().expect("a number").get(); // a lesson waits a lot
-    let share = |nth| {
-        for (lesson, control) in runs.iter().skip(nth).step_by(at_once) {
-            test(lesson, control.as_deref());
-        }
-    };
-    thread::scope(|scope| {
-        for nth in 0..at_once {
-            let share = &share;
-            scope.spawn(move || share(nth));
-        }
-    });
+    lessons::each(&runs, |(lesson, control)| test(lesson, control.as_deref()));
 }
 
 #[test]

@@ -6,17 +6,17 @@ use std::process::{Command, ExitStatus};
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-use super::Map;
 use super::process::Everybody;
+use super::{Map, Moment};
 use crate::host::Refusal;
 use crate::tool::Tool;
 use crate::transcript::PROMPT;
 
 /// How long a lesson may take from one observation to the next. Only one that hangs needs so long.
 const OBSERVATION: Duration = Duration::from_secs(60);
-/// How long we look for a moment at which none of its processes runs. Only one that never rests
-/// needs so long.
-const REST: Duration = Duration::from_secs(2);
+/// How long we wait until none of its processes runs. A lesson whose processes never rest would have
+/// another picture in every run.
+const REST: Duration = Duration::from_secs(10);
 
 /// What came of a lesson.
 pub(super) struct Run {
@@ -34,17 +34,17 @@ impl Run {
         let mut running = Tool::start(command.arg("--step"), OBSERVATION)?;
         let pid = running.pid().as_raw() as u32;
         let mut moment: Option<(Map, String)> = None;
+        let mut observations = 0;
         while running.prints(PROMPT)? {
             let said = without_prompts(running.said());
-            if let Some(everybody) = at_rest(pid)? {
-                let seen = said.trim_end().lines().last().unwrap_or_default();
-                let seen = seen.split_whitespace().collect::<Vec<_>>().join(" ");
-                let mut map = Map::of(everybody);
-                map.moment = Some((lesson.to_string(), seen));
-                if moment.as_ref().is_none_or(|(best, _)| map.size() >= best.size()) {
-                    moment = Some((map, said));
-                }
+            let seen = said.trim_end().lines().last().unwrap_or_default();
+            let seen = seen.split_whitespace().collect::<Vec<_>>().join(" ");
+            let mut map = Map::of(at_rest(pid)?);
+            map.moment = Some(Moment { lesson: lesson.to_string(), observations, seen });
+            if moment.as_ref().is_none_or(|(best, _)| map.size() >= best.size()) {
+                moment = Some((map, said));
             }
+            observations += 1;
             running.send("\n");
         }
         let (status, said) = running.end()?;
@@ -57,22 +57,22 @@ fn without_prompts(said: &str) -> String {
 }
 
 /// A look at the lesson's processes between two moments at which all of them slept, and between which
-/// none has run. Then each waits for another or for Enter, and the same is seen in every run.
-fn at_rest(lesson: u32) -> Result<Option<Everybody>, Refusal> {
+/// none has run. Then each waits for another or for Enter, and the same is seen in every run. While
+/// none of them is in a namespace of its own there is nothing to wait for.
+fn at_rest(lesson: u32) -> Result<Everybody, Refusal> {
     let deadline = Instant::now() + REST;
     let mut before = None;
-    while Instant::now() < deadline {
-        let mut everybody = Everybody::look()?;
-        everybody.keep_families(&[lesson]);
+    loop {
+        let everybody = Everybody::look(&[lesson])?;
         let pids = everybody.processes.iter().map(|process| process.pid());
         let after: Option<Vec<_>> = pids.map(sleeping).collect();
-        if after.is_some() && after == before {
-            return Ok(Some(everybody));
+        let is_at_rest = after.is_some() && after == before;
+        if is_at_rest || !everybody.has_somebody_elsewhere() || Instant::now() > deadline {
+            return Ok(everybody);
         }
         before = after;
         yield_now();
     }
-    Ok(None)
 }
 
 /// How often each thread of a process has been put aside so far; `None` if one runs.

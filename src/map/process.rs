@@ -46,7 +46,6 @@ pub(super) const KINDS: [Kind; 8] = [
 pub(super) struct Process {
     /// Its PIDs, from ours down to its own: `NSpid`.
     pub pids: Vec<u32>,
-    pub parent: u32,
     pub name: String,
     /// Nobody has waited for it yet, so it has a PID still: a zombie, and most of its namespaces are
     /// gone.
@@ -71,8 +70,8 @@ impl Process {
 pub(super) struct Everybody {
     pub processes: Vec<Process>,
     pub relations: Relations,
-    /// Those whose namespaces we may not see: their PIDs and their parents'.
-    pub unseen: Vec<(u32, u32)>,
+    /// Those whose namespaces we may not see.
+    pub unseen: Vec<u32>,
 }
 
 /// How the namespaces that are not ours belong together.
@@ -85,19 +84,30 @@ pub(super) struct Relations {
 }
 
 impl Everybody {
-    /// Looks at every process of this `/proc`, in the order of the PIDs. Who ends meanwhile is left
-    /// out.
-    pub(super) fn look() -> Result<Self, Refusal> {
+    /// Looks at these processes of this `/proc` and whoever descends from them, or at all if these are
+    /// none; in the order of the PIDs. Who ends meanwhile is left out.
+    pub(super) fn look(of: &[u32]) -> Result<Self, Refusal> {
         let mut ours = BTreeSet::new();
         for kind in &KINDS {
             ours.extend(proc::namespace("self", kind.link)); // or this kernel has no such kind
         }
+        let status = |pid| Some((pid, read_to_string(format!("/proc/{pid}/status")).ok()?));
+        let mut all: BTreeMap<u32, String> = proc::pids()?.into_iter().filter_map(status).collect();
+        if !of.is_empty() {
+            let family = family(of, &all);
+            all.retain(|pid, _| family.contains(pid));
+        }
         let mut everybody = Self::default();
-        for pid in proc::pids()? {
-            let process = everybody.process(pid, &ours);
+        for (pid, status) in all {
+            let process = everybody.process(pid, &status, &ours);
             everybody.processes.extend(process);
         }
         Ok(everybody)
+    }
+
+    /// Is anybody in another namespace than we?
+    pub(super) fn has_somebody_elsewhere(&self) -> bool {
+        self.processes.iter().any(|process| !process.within.is_empty())
     }
 
     /// Keeps those who are in another namespace than we.
@@ -105,55 +115,34 @@ impl Everybody {
         self.processes.retain(|process| !process.within.is_empty());
     }
 
-    /// Keeps these and whoever descends from them.
-    pub(super) fn keep_families(&mut self, of: &[u32]) {
-        let seen = self.processes.iter().map(|process| (process.pid(), process.parent));
-        let all: Vec<_> = seen.chain(self.unseen.iter().copied()).collect();
-        let mut kept: BTreeSet<u32> = of.iter().copied().collect();
-        loop {
-            let before = kept.len();
-            let children = all.iter().filter(|(_, parent)| kept.contains(parent));
-            kept.extend(children.map(|(pid, _)| *pid).collect::<Vec<_>>());
-            if kept.len() == before {
-                break;
-            }
-        }
-        self.processes.retain(|process| kept.contains(&process.pid()));
-        self.unseen.retain(|(pid, _)| kept.contains(pid));
-    }
-
     /// Why this one cannot be drawn.
     pub(super) fn misses(&self, pid: u32) -> Option<&'static str> {
         if self.processes.iter().any(|process| process.pid() == pid) {
             return None;
         }
-        let is_unseen = self.unseen.iter().any(|(unseen, _)| *unseen == pid);
-        Some(if is_unseen { "only root may see its namespaces" } else { "no such process" })
+        Some(if self.unseen.contains(&pid) {
+            "only root may see its namespaces"
+        } else {
+            "no such process"
+        })
     }
 
-    fn process(&mut self, pid: u32, ours: &BTreeSet<String>) -> Option<Process> {
-        let status = read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let field = |name: &str| {
-            let line =
-                status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            Some(line.split_whitespace().collect::<Vec<_>>())
-        };
+    fn process(&mut self, pid: u32, status: &str, ours: &BTreeSet<String>) -> Option<Process> {
+        let field = |name| field(status, name);
         let number = |text: &&str| text.parse().ok();
         let pids: Vec<u32> = field("NSpid")?.iter().filter_map(number).collect();
         let uid = field("Uid")?.get(1).and_then(number)?;
-        let parent = field("PPid")?.first().and_then(number)?;
         let is_ended = field("State")?.first() == Some(&"Z");
         let within = match self.within(pid, ours, is_ended) {
             Ok(within) => within,
             Err(refused) => {
                 let is_forbidden = refused.errno() == Some(Errno::EACCES); // or it has ended
-                self.unseen.extend(is_forbidden.then_some((pid, parent)));
+                self.unseen.extend(is_forbidden.then_some(pid));
                 return None;
             }
         };
         let other_users = within.iter().any(|namespace| namespace.starts_with("user:"));
         Some(Process {
-            parent,
             name: proc::comm(pid).ok()?.chars().map(printable).collect(),
             is_ended,
             uid,
@@ -210,6 +199,30 @@ impl Relations {
             self.above.insert(name.clone(), names[nth + 1..].to_vec());
         }
     }
+}
+
+/// These and whoever descends from them, by what `status` says of each.
+fn family(of: &[u32], status: &BTreeMap<u32, String>) -> BTreeSet<u32> {
+    let parents = status.iter().filter_map(|(pid, status)| {
+        let parent = field(status, "PPid")?.first()?.parse().ok()?;
+        Some((*pid, parent))
+    });
+    let parents: Vec<(u32, u32)> = parents.collect();
+    let mut family = BTreeSet::new();
+    let mut next: Vec<u32> = of.to_vec();
+    while let Some(pid) = next.pop() {
+        if family.insert(pid) {
+            next.extend(
+                parents.iter().filter(|(_, parent)| *parent == pid).map(|(child, _)| child),
+            );
+        }
+    }
+    family
+}
+
+fn field<'status>(status: &'status str, name: &str) -> Option<Vec<&'status str>> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.split_whitespace().collect())
 }
 
 /// The namespace that is another's parent or owner: ioctl_ns(2), since Linux 4.9.

@@ -4,10 +4,10 @@
 
 use std::fmt::Write as _;
 
-use super::Map;
 use super::nest::Nest;
 use super::process::Process;
 use super::words;
+use super::{Map, Moment};
 use crate::text::wrap;
 
 const WIDTH: usize = 340;
@@ -19,18 +19,28 @@ const LEFT: usize = 10;
 const RIGHT: usize = 4;
 const GAP: usize = 6;
 
+const BOLD: &str = "<tspan font-weight=\"bold\">";
+
 /// An `svg` element without blank lines: in Markdown one would be its end.
 pub(super) fn draw(map: &Map) -> String {
     let mut picture = Picture { map, shapes: String::new(), y: 1 };
     let host = Place { x: 1, width: WIDTH - 2, depth: 0 };
-    picture.text(host, "The host", true);
-    picture.texts(host, words::shared_by_all(&map.host));
+    picture.line(host, &format!("{BOLD}The host</tspan>"));
+    if let Some(shared) = words::shared_by_all(&map.host) {
+        let (place, top) = (host.inside(), picture.y + GAP);
+        picture.y = top;
+        picture.text(place, &shared);
+        picture.frame(place, top, "fill=\"none\" stroke-dasharray=\"1 3\"");
+    }
     picture.members(&map.host, None, host);
-    picture.frame(host, 1, "stroke-width=\"1\"");
+    picture.frame(host, 1, "fill=\"none\"");
     picture.texts(host, words::unseen(map.unseen));
-
+    let mut name = "processes";
+    if let Some(Moment { lesson, observations, .. }) = &map.moment {
+        picture.text(host, &format!("{lesson}, after {observations} observations"));
+        name = lesson;
+    }
     let (height, shapes) = (picture.y + GAP, picture.shapes);
-    let name = map.moment.as_ref().map_or("processes", |(lesson, _)| lesson);
     let words = super::text::draw(map, usize::MAX);
     let words: Vec<_> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     format!(
@@ -81,9 +91,9 @@ impl Picture<'_> {
         self.y += GAP;
         let top = self.y;
         for head in words::heads(nest, user, &self.map.relations) {
-            self.text(place, &head.kind, true);
-            self.text(place, &head.name, false);
-            self.text(place, &head.meaning, false);
+            let name = format!("{BOLD}{}</tspan> {}", head.kind, head.name);
+            self.line(place, &name);
+            self.text(place, &head.meaning);
         }
         if place.depth == 1 {
             self.texts(place, words::shared_here(nest, &self.map.host));
@@ -91,9 +101,9 @@ impl Picture<'_> {
         self.members(nest, words::own_user(nest, user), place);
         let holds = |kind| nest.namespaces.iter().any(|name| name.starts_with(kind));
         let line = match () {
-            () if holds("pid:") => "stroke-width=\"3\"",
-            () if holds("user:") => "stroke-dasharray=\"7 4\"",
-            () => "stroke-width=\"1\"",
+            () if holds("pid:") => "fill=\"none\" stroke-width=\"3\"",
+            () if holds("user:") => "fill=\"none\" stroke-dasharray=\"7 4\"",
+            () => "fill=\"none\"",
         };
         self.frame(place, top, line);
     }
@@ -101,26 +111,28 @@ impl Picture<'_> {
     fn process(&mut self, process: &Process, place: Place) {
         self.y += GAP;
         let top = self.y;
-        self.text(place, &words::name(process), true);
-        self.text(place, &words::pids(process), false);
-        self.text(place, &words::uids(process), false);
+        self.line(place, &format!("{BOLD}{}</tspan>", escape(&words::name(process))));
+        // Not broken where their numbers are long: a picture has the same lines in every run.
+        self.line(place, &words::pids(process));
+        self.line(place, &words::uids(process));
         self.frame(place, top, "fill-opacity=\".1\"");
     }
 
     /// Lines of text in a box.
-    fn text(&mut self, place: Place, text: &str, is_bold: bool) {
-        let Place { x, width, .. } = place.inside();
-        let weight = if is_bold { " font-weight=\"bold\"" } else { "" };
-        for line in wrap("", text, width / LETTER).lines() {
-            self.y += LINE;
-            let (y, line) = (self.y, escape(line));
-            // A String takes everything.
-            let _ = writeln!(self.shapes, "<text x=\"{x}\" y=\"{y}\"{weight}>{line}</text>");
-        }
+    fn text(&mut self, place: Place, text: &str) {
+        let letters = place.inside().width / LETTER;
+        wrap("", text, letters).lines().for_each(|line| self.line(place, &escape(line)));
+    }
+
+    fn line(&mut self, place: Place, svg: &str) {
+        self.y += LINE;
+        let (x, y) = (place.inside().x, self.y);
+        // A String takes everything.
+        let _ = writeln!(self.shapes, "<text x=\"{x}\" y=\"{y}\">{svg}</text>");
     }
 
     fn texts(&mut self, place: Place, texts: impl IntoIterator<Item = String>) {
-        texts.into_iter().for_each(|text| self.text(place, &text, false));
+        texts.into_iter().for_each(|text| self.text(place, &text));
     }
 
     /// The line around all that was drawn from `top` on.
@@ -128,11 +140,10 @@ impl Picture<'_> {
         self.y += GAP;
         let Place { x, width, .. } = place;
         let height = self.y - top;
-        let fill = if line.starts_with("fill") { "" } else { "fill=\"none\" " };
         let _ = writeln!(
             self.shapes,
             "<rect x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" rx=\"6\" \
-             {fill}stroke=\"currentColor\" {line}/>"
+             stroke=\"currentColor\" {line}/>"
         );
     }
 }

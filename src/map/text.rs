@@ -1,25 +1,25 @@
 //! A map as lines: what is in a box is indented below its name. It has no lines and corners, which a
 //! screen reader would read.
 
-use super::Map;
 use super::nest::Nest;
 use super::words;
+use super::{Map, Moment};
 use crate::text::wrap;
 
 /// The lines, none wider than this where words allow.
 pub(super) fn draw(map: &Map, width: usize) -> String {
     let mut page = Page { map, text: String::new(), width };
-    if let Some((lesson, seen)) = &map.moment {
-        page.line("", &format!("{lesson}, when it has seen:"));
-        page.line("  ", seen);
-        page.text.push('\n');
+    if let Some(Moment { lesson, observations, seen }) = &map.moment {
+        page.text =
+            format!("{lesson}, after {observations} observations, the last of them\n{seen}\n\n");
     }
     page.line("", "The host");
     page.lines("", words::shared_by_all(&map.host));
     page.members(&map.host, None, 0);
-    if let Some(unseen) = words::unseen(map.unseen) {
+    let unseen = words::unseen(map.unseen);
+    if !unseen.is_empty() {
         page.text.push('\n');
-        page.line("", &unseen);
+        page.lines("", unseen);
     }
     page.text
 }

@@ -59,7 +59,7 @@ pub(super) fn shared_here(nest: &Nest, host: &Nest) -> Option<String> {
 }
 
 pub(super) fn name(process: &Process) -> String {
-    let ended = if process.is_ended { ", has ended, not waited for" } else { "" };
+    let ended = if process.is_ended { ", a zombie" } else { "" };
     format!("{}{ended}", process.name)
 }
 
@@ -85,12 +85,9 @@ pub(super) fn uids(process: &Process) -> String {
 }
 
 /// Those that are missing in the map, and what to do about it.
-pub(super) fn unseen(count: usize) -> Option<String> {
-    (count > 0).then(|| {
-        let processes = if count == 1 { "process" } else { "processes" };
-        format!(
-            "Not drawn: {count} {processes} whose namespaces only root may see. \
-             Do: sudo target/debug/workbook map"
-        )
-    })
+pub(super) fn unseen(count: usize) -> Vec<String> {
+    let processes = if count == 1 { "process" } else { "processes" };
+    let why = format!("Not drawn: {count} {processes} whose namespaces only root may see.");
+    let cure = "Root sees all: sudo target/debug/workbook map".to_string();
+    if count > 0 { vec![why, cure] } else { Vec::new() }
 }

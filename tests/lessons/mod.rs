@@ -75,6 +75,11 @@ pub fn names_flag(name: &str, flag: &str) -> bool {
     source(name).contains(flag)
 }
 
+/// Does its chapter show who is in which namespace, as `workbook map` draws it?
+pub fn has_a_map(name: &str) -> bool {
+    names_flag(name, "CLONE_NEW")
+}
+
 /// Is it for root of the host alone?
 pub fn needs_root(name: &str) -> bool {
     source(name).contains("needs_root()")
@@ -148,6 +153,17 @@ pub fn command(name: &str) -> Command {
 pub fn runs(name: &str) -> Vec<Option<String>> {
     let controls = listed(name, "without").into_iter().map(|(control, _)| Some(control));
     std::iter::once(None).chain(controls).collect()
+}
+
+/// Tests each of these, a few at a time.
+pub fn each<T: Sync>(all: &[T], test: impl Fn(&T) + Sync) {
+    let at_once = 2 * thread::available_parallelism().expect("a number").get(); // a lesson waits a lot
+    thread::scope(|scope| {
+        for nth in 0..at_once {
+            let share = all.iter().skip(nth).step_by(at_once);
+            scope.spawn(|| share.for_each(&test));
+        }
+    });
 }
 
 /// The claims that a lesson declares: id and sentence.

@@ -5,13 +5,17 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::read_to_string;
 
 use nix::unistd::gethostname;
 
 /// The example values that stand for the real ones. The book shows them.
 const FIRST_PID: usize = 48212;
+/// A lesson's own, where a map shows it and the transcript does not.
+const LESSON_PID: usize = 48211;
+/// And where no lesson has a say: in LXC's containers.
+const FIRST_PID_INSIDE: usize = 7;
 /// The inodes of the first namespaces of a kernel: PROC_*_INIT_INO in linux/proc_ns.h.
 const HOST_INODES: [(&str, usize); 8] = [
     ("mnt", 4026531832),
@@ -118,6 +122,10 @@ struct Seen {
     inodes: Vec<(String, String, usize)>,
     /// Who runs the lesson: what getuid() gave outside.
     uid: Option<String>,
+    /// The first PID of a map.
+    lesson: Option<String>,
+    /// Numbers that are no accidents, however long.
+    chosen: BTreeSet<String>,
     our_cgroup: Option<String>,
     init_cgroup: Option<String>,
 }
@@ -130,6 +138,34 @@ pub fn transcript(text: &str) -> String {
         seen.line(line, is_one) + "\n"
     });
     lines.collect()
+}
+
+/// A map of a lesson, as text or as SVG, with the example values of what the lesson had printed by
+/// then.
+pub fn map(printed: &str, map: &str) -> String {
+    let (mut seen, mut observations) = (Seen::default(), Observations::default());
+    let (mut last, mut shown_last) = (String::new(), String::new());
+    for line in printed.trim_end().lines() {
+        let is_one = observations.include(line);
+        last = words(line);
+        shown_last = words(&seen.line(line, is_one));
+        // A number that stays in a transcript has been chosen, and stays.
+        let digits = shown_last.split(|c: char| !c.is_ascii_digit());
+        seen.chosen.extend(digits.filter(|number| number.len() > 1).map(String::from));
+    }
+    // A map names none of the host's namespaces.
+    seen.inodes.extend(HOST_INODES.map(|(kind, example)| (kind.into(), String::new(), example)));
+    let escape = |line: &str| line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let lines = map.lines().map(|line| match () {
+        () if line == last => shown_last.clone() + "\n",
+        () if line == escape(&last) => escape(&shown_last) + "\n",
+        () => seen.map_line(line) + "\n",
+    });
+    lines.collect()
+}
+
+fn words(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How many observations there are in what was printed so far.
@@ -216,6 +252,63 @@ impl Seen {
     fn known_word(&self, word: &str) -> String {
         let known = self.words.iter().find(|(known, _)| known == word);
         known.map_or(word, |(_, example)| example).to_string()
+    }
+
+    /// A line of a map: namespaces, or a process's PIDs, or its uids.
+    fn map_line(&mut self, line: &str) -> String {
+        let mut out = String::new();
+        for part in line.split_inclusive(']') {
+            let inode = part.find(":[").and_then(|at| {
+                let kind = part[..at].rfind(|c: char| !c.is_ascii_lowercase()).map_or(0, |n| n + 1);
+                part.ends_with(']').then(|| part[..kind].to_string() + &self.inode(&part[kind..]))
+            });
+            out += inode.as_deref().unwrap_or(part);
+        }
+        for (mark, is_pid) in [("PID ", true), ("uid ", false)] {
+            let at = out.find(mark).map(|at| at + mark.len());
+            let is_number = |at: &usize| out[*at..].starts_with(|c: char| c.is_ascii_digit());
+            if let Some(at) = at.filter(is_number) {
+                let (start, rest) = out.split_at(at);
+                let shown = if is_pid { self.map_pids(rest) } else { self.map_uids(rest) };
+                out = start.to_string() + &shown;
+            }
+        }
+        out
+    }
+
+    /// `48215 outside, then 48220, 8 inside`. What a lesson makes has a low PID inside, or a chosen
+    /// one, or one that the transcript has. Any other is that of a tool, and an accident.
+    fn map_pids(&mut self, text: &str) -> String {
+        let (outside, inside) = text.split_at(text.find(' ').unwrap_or(text.len()));
+        let has_seen = |seen: &Vec<String>, number: &str| seen.iter().any(|one| one == number);
+        let known = self.numbers.get(&FIRST_PID).cloned().unwrap_or_default();
+        let is_lessons = !has_seen(&known, outside)
+            && self.lesson.get_or_insert_with(|| outside.to_string()) == outside;
+        let mut out = if is_lessons { LESSON_PID.to_string() } else { self.pids(outside) };
+        for part in inside.split_inclusive(|c: char| !c.is_ascii_digit()) {
+            let number = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+            let known =
+                self.numbers.get(&FIRST_PID).is_some_and(|seen| seen.contains(&number.into()));
+            out += &match number.parse() {
+                Ok(4..) if known => self.pids(number),
+                Ok(4..) if !self.chosen.contains(number) => self.number(FIRST_PID_INSIDE, number),
+                Ok::<u32, _>(_) | Err(_) => number.to_string(),
+            };
+            out += &part[number.len()..];
+        }
+        out
+    }
+
+    /// The user outside. Root is root.
+    fn map_uids(&mut self, text: &str) -> String {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        match &text[..end] {
+            "0" => text.to_string(),
+            uid if self.uid.get_or_insert_with(|| uid.to_string()) == uid => {
+                UID.to_string() + &text[end..]
+            }
+            _ => OTHER_UID.to_string() + &text[end..],
+        }
     }
 
     /// The PIDs in a call: the numbers behind these.
