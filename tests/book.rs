@@ -52,6 +52,9 @@ fn manifest_summary_files_and_snapshots_name_the_same_lessons() {
         if lessons::has_shell(lesson) {
             transcripts.insert(format!("{lesson}@shell"));
         }
+        if lessons::has_a_map(lesson) {
+            transcripts.extend(["map", "svg"].map(|kind| format!("{lesson}@{kind}")));
+        }
         for control in lessons::runs(lesson) {
             let suffix = control.map(|control| format!("@without-{control}"));
             transcripts.insert(lesson.clone() + suffix.as_deref().unwrap_or_default());
@@ -91,7 +94,9 @@ fn a_chapter_shows_its_lessons_source_and_every_accepted_output() {
 /// the output is the reader's command.
 #[test]
 fn an_included_snapshot_starts_with_the_readers_command() {
-    let is_a_part = |name: &str| name.starts_with("refused@") || name.starts_with("kernels@");
+    let is_a_part = |name: &str| {
+        name.starts_with("refused@") || name.starts_with("kernels@") || name.ends_with("@svg")
+    };
     for name in snapshots().iter().filter(|name| !is_a_part(name)) {
         let text = read(&format!("tests/snapshots/{name}.snap"));
         let lines: Vec<_> = text.lines().collect();
