@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,6 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
-use std::os::fd::AsFd as _;
 use workbook::proc;
 use workbook::programs::START;
 
@@ -33,15 +34,20 @@ const A_MOMENT: u16 = 20; // ms
 
 /// Runs a command, then ends whatever it has left behind. Gives its exit code; of who was killed 128
 /// and the signal's number, as shells do.
-pub fn keep(command: &[OsString]) -> Result<ExitCode> {
+pub fn keep(words: &[OsString]) -> Result<ExitCode> {
     // What is typed, and what ends the terminal, is for the command. We only read what has come.
     let all = SigSet::all();
     all.thread_block()?;
     let mut signals = SignalFd::with_flags(&all, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     set_child_subreaper(true).context("prctl(PR_SET_CHILD_SUBREAPER)")?;
-    let (program, arguments) = command.split_first().context("keep: no command")?;
-    // std lets it have every signal again.
-    let child = Command::new(program).args(arguments).spawn().context(START)?;
+    let (program, arguments) = words.split_first().context("keep: no command")?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    // What we block would stay blocked: execve(2) keeps that.
+    let every_signal = || Ok(SigSet::empty().thread_set_mask()?);
+    // SAFETY: between fork and exec it makes one system call.
+    unsafe { command.pre_exec(every_signal) };
+    let child = command.spawn().context(START)?;
     let mut kept = Kept { command: Pid::from_raw(child.id() as i32), code: None };
     let mut is_over = false;
     while kept.code.is_none() && !is_over {

@@ -24,6 +24,15 @@ pub fn folder() -> &'static Path {
 /// mdBook builds a page with a hole when an include cannot be read, logs it, and calls that a
 /// success. Here whatever it warns of is an error.
 pub fn build(folder: &Path, destination: Option<&Path>) -> Result<PathBuf> {
+    build_and(folder, destination, |pages| Ok(pages.to_path_buf()))
+}
+
+/// The same, and looks at the pages while nobody else builds them.
+pub fn build_and<T>(
+    folder: &Path,
+    destination: Option<&Path>,
+    look: impl FnOnce(&Path) -> Result<T>,
+) -> Result<T> {
     // Two builds at once would remove each other's pages: flock(2), until the file is closed.
     let one_at_a_time = File::open(folder.join("book.toml")).context("book.toml")?;
     one_at_a_time.lock().context("book.toml")?;
@@ -43,7 +52,7 @@ pub fn build(folder: &Path, destination: Option<&Path>) -> Result<PathBuf> {
     if !complaints.is_empty() {
         bail!("{}", complaints.join("\nbook: "));
     }
-    Ok(pages)
+    look(&pages)
 }
 
 /// What mdBook has warned of so far.

@@ -59,7 +59,7 @@ pub fn app(port: u16, pages: Arc<Pages>, live: Result<(Arc<Door>, Arc<Sessions>)
         }
     };
     routes
-        .fallback_service(pages::files(&pages))
+        .fallback(routing::get(pages::page).with_state(pages.clone()))
         .layer(from_fn_with_state(pages, pages::headers))
         .layer(from_fn_with_state(port, door::only_as_this_host))
 }

@@ -1,16 +1,17 @@
 //! The pages, built again when a chapter or a lesson changes, and what a browser is told about each.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -18,72 +19,101 @@ use base64::prelude::BASE64_STANDARD;
 use exercises::check::watch::Changes;
 use futures_util::stream;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{RwLock, watch};
-use tower_http::services::{ServeDir, ServeFile};
+use tokio::sync::watch;
 use workbook::contents;
 
 /// What the pages are made of.
 const SOURCES: [&str; 4] = ["book/src", "book/theme", "lessons", "tests/snapshots"];
 
-/// The built pages.
+/// The pages as they were built last, all in memory: so a reader never meets half of a book, whoever
+/// builds it, and there is no path that could lead out of it.
 pub struct Pages {
-    folder: PathBuf,
     port: u16,
-    /// What the pages may do, in a browser. While they are built nobody can read it, nor a page.
-    policy: RwLock<HeaderValue>,
+    built: RwLock<Arc<Built>>,
     /// How often they were built.
     times: watch::Sender<u32>,
+}
+
+struct Built {
+    /// Each file by its path in the book.
+    files: HashMap<String, Bytes>,
+    /// What the pages may do, in a browser.
+    policy: HeaderValue,
 }
 
 impl Pages {
     /// Builds them.
     pub fn build(port: u16) -> Result<Arc<Self>> {
-        let folder = book_reader::build(book_reader::folder(), None)?;
-        let policy = RwLock::new(policy(&folder, port)?);
-        Ok(Arc::new(Self { folder, port, policy, times: watch::Sender::new(1) }))
+        let built = RwLock::new(Arc::new(build(port)?));
+        Ok(Arc::new(Self { port, built, times: watch::Sender::new(1) }))
+    }
+
+    fn built(&self) -> Arc<Built> {
+        self.built.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Builds them again, in a thread that ends with the process, whenever a source is saved.
     pub fn follow(self: &Arc<Self>) -> Result<()> {
         let root = contents::root();
         let changes = Changes::of(SOURCES.map(|source| root.join(source)).to_vec())?;
+        changes.begin()?;
         let pages = self.clone();
         thread::Builder::new().name("changes".to_string()).spawn(move || {
-            while changes.begin().and_then(|()| changes.wait()).is_ok() {
-                if let Err(error) = pages.build_again() {
+            while changes.wait().and_then(|()| changes.begin()).is_ok() {
+                match build(pages.port) {
+                    Ok(built) => {
+                        let built = Arc::new(built);
+                        *pages.built.write().unwrap_or_else(PoisonError::into_inner) = built;
+                        pages.times.send_modify(|times| *times += 1);
+                    }
                     // Where that cannot be written there is nobody to tell.
-                    let _ = writeln!(io::stderr(), "book: {error:#}");
+                    Err(error) => drop(writeln!(io::stderr(), "book: {error:#}")),
                 }
             }
         })?;
         Ok(())
     }
-
-    fn build_again(&self) -> Result<()> {
-        let mut held = self.policy.blocking_write();
-        book_reader::build(book_reader::folder(), None)?;
-        *held = policy(&self.folder, self.port)?;
-        drop(held);
-        self.times.send_modify(|times| *times += 1);
-        Ok(())
-    }
 }
 
-/// The files themselves, each time when they are whole.
-pub fn files(pages: &Arc<Pages>) -> Router {
-    let missing = ServeFile::new(pages.folder.join("404.html"));
-    let files = ServeDir::new(&pages.folder).not_found_service(missing);
-    let whole = async |State(pages): State<Arc<Pages>>, request: Request, next: Next| {
-        let _whole = pages.policy.read().await;
-        next.run(request).await
+fn build(port: u16) -> Result<Built> {
+    let files = book_reader::build_and(book_reader::folder(), None, |folder| {
+        let mut files = HashMap::new();
+        read(folder, "", &mut files)?;
+        Ok(files)
+    })?;
+    let policy = policy(&files, port)?;
+    Ok(Built { files, policy })
+}
+
+fn read(folder: &Path, path: &str, files: &mut HashMap<String, Bytes>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = format!("{path}/{}", entry.file_name().display());
+        if entry.file_type()?.is_dir() {
+            read(&entry.path(), &path, files)?;
+        } else {
+            files.insert(path, fs::read(entry.path())?.into());
+        }
+    }
+    Ok(())
+}
+
+/// A file of the book, or its page that says that there is none.
+pub async fn page(State(pages): State<Arc<Pages>>, uri: Uri) -> Response {
+    let path = if uri.path() == "/" { "/index.html" } else { uri.path() };
+    let files = &pages.built().files;
+    let (status, path) = match files.contains_key(path) {
+        true => (StatusCode::OK, path),
+        false => (StatusCode::NOT_FOUND, "/404.html"),
     };
-    Router::new().fallback_service(files).layer(from_fn_with_state(pages.clone(), whole))
+    let text = files.get(path).cloned().unwrap_or_default();
+    let kind = mime_guess::from_path(path).first_or_octet_stream();
+    (status, [(header::CONTENT_TYPE, kind.essence_str())], text).into_response()
 }
 
 /// What a browser is told with each answer: whose scripts may run, that no other page may frame this
 /// one, that a file is what its type says, that no address is passed on, that nothing is kept.
 pub async fn headers(State(pages): State<Arc<Pages>>, request: Request, next: Next) -> Response {
-    let policy = pages.policy.read().await.clone();
     let mut response = next.run(request).await;
     let fixed = [
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -93,7 +123,7 @@ pub async fn headers(State(pages): State<Arc<Pages>>, request: Request, next: Ne
     ];
     let fixed = fixed.map(|(name, value)| (name, HeaderValue::from_static(value)));
     response.headers_mut().extend(fixed);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, pages.built().policy.clone());
     response
 }
 
@@ -109,16 +139,16 @@ pub async fn changed(State(pages): State<Arc<Pages>>) -> impl IntoResponse {
 
 /// Files of this server alone, and of the scripts inside a page those that mdBook has put there, each
 /// by its hash. A style can do no harm, and xterm.js makes some.
-fn policy(folder: &Path, port: u16) -> Result<HeaderValue> {
+fn policy(files: &HashMap<String, Bytes>, port: u16) -> Result<HeaderValue> {
+    let pages = files.iter().filter(|(path, _)| path.ends_with(".html"));
     let mut hashes = Vec::new();
-    for file in fs::read_dir(folder).context("the pages")? {
-        let file = file.context("the pages")?.path();
-        if file.extension().is_some_and(|end| end == "html") {
-            let page = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            hashes.extend(inline_scripts(&page).map(|script| {
+    for (path, page) in pages {
+        let page = str::from_utf8(page).with_context(|| path.clone())?;
+        hashes.extend(
+            inline_scripts(page).map(|script| {
                 format!(" 'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script)))
-            }));
-        }
+            }),
+        );
     }
     hashes.sort();
     hashes.dedup();
