@@ -112,8 +112,12 @@ async fn serve(arguments: &ArgMatches) -> Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let asked = futures_util::future::select_all(ends.iter_mut().map(|end| Box::pin(end.recv())));
     let address = format!("http://127.0.0.1:{port}{path}");
-    let why = if is_refused { format!("{NOT_AS_ROOT}\n") } else { String::new() };
-    write!(io::stdout(), "The book is at {address} (Ctrl-C ends it)\n{why}")?;
+    let mut text = format!("The book is at {address} (Ctrl-C ends it)\n");
+    if is_refused {
+        text += NOT_AS_ROOT;
+        text.push('\n');
+    }
+    io::stdout().write_all(text.as_bytes())?;
     let opened = arguments.get_flag("open").then(|| opener::open(&address)).transpose()?;
     tokio::select! {
         () = connections::serve(listener, app) => {}
