@@ -10,7 +10,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::{AppendHeaders, IntoResponse as _, Redirect, Response};
 use subtle::ConstantTimeEq as _;
 
 /// What a browser of today adds to each request: where the page is that makes it.
@@ -122,8 +122,14 @@ pub async fn open(
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let (name, secret) = (door.cookie_name(), &door.secret.0);
-    let cookie = format!("{name}={secret}; HttpOnly; SameSite=Strict; Path=/");
-    ([(header::SET_COOKIE, cookie)], home).into_response()
+    let cookies = [
+        format!("{name}={secret}; HttpOnly; SameSite=Strict; Path=/"),
+        // No script sees the first. This one says that there is one, and opens nothing: a page that
+        // is not known asks for nothing then, and has no error.
+        format!("live-{}=yes; SameSite=Strict; Path=/", door.port),
+    ];
+    let cookies = cookies.map(|cookie| (header::SET_COOKIE, cookie));
+    (AppendHeaders(cookies), home).into_response()
 }
 
 /// A page from elsewhere can make its own name resolve to 127.0.0.1 and then ask this server, but

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::driver::Browser;
 
 /// A lesson may have to be built first.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(60);
 
 /// The server, and a browser that knows it.
 pub struct Live {
