@@ -119,6 +119,18 @@ fn who_takes_memory_without_end_is_stopped() {
     assert_told("run", several, wanted);
 }
 
+/// After fork(2) all have the same pages: these are counted once.
+#[test]
+fn who_shares_memory_takes_it_once() {
+    let line = "exec perl -e '$x = 1 x 1e8; for (1..12) { fork or do { sleep 100; exit } }
+        exec @ARGV' -- \"$@\"";
+    let _others_wait = turn();
+    for user in USERS {
+        let (code, said) = check(user, "run", line);
+        assert_eq!(code, 0, "{user:?}: {said}");
+    }
+}
+
 /// A file in memory is no process's. A cgroup counts it.
 #[test]
 fn who_fills_a_file_system_in_memory_is_stopped() {
