@@ -122,7 +122,7 @@ fn who_takes_memory_without_end_is_stopped() {
 /// After fork(2) all have the same pages: these are counted once.
 #[test]
 fn who_shares_memory_takes_it_once() {
-    let line = "exec perl -e '$x = 1 x 1e8; for (1..12) { fork or do { sleep 100; exit } }
+    let line = "exec perl -e '$x = 1 x 3e7; for (1..20) { fork or do { sleep 100; exit } }
         exec @ARGV' -- \"$@\"";
     let _others_wait = turn();
     for user in USERS {
