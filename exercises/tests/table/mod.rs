@@ -139,6 +139,35 @@ pub const TOOLS: &[Tool] = &[
         ],
     },
     Tool {
+        name: "crun",
+        program: "crun",
+        words: "exercises/tests/tools/with-cgroup2 exercises/tests/tools/oci crun {rootfs} user uts \
+                ipc network pid proc seccomp no_new_privs --",
+        enter: "exercises/tests/tools/oci crun --exec",
+        fails: "init limits",
+        cgroup: "",
+        is_for_root: true,
+        left_out: &[
+            without(Root, "uts", "", "hostname"),
+            without(Root, "ipc", "", "ipc"),
+            without(Root, "network", "", "net"),
+            without(Root, "seccomp", "", "powers"),
+            without(Root, "no_new_privs", "", "powers"),
+        ],
+    },
+    Tool {
+        name: "systemd-nspawn",
+        program: "systemd-nspawn",
+        words: "exercises/tests/tools/nspawn {rootfs} --as-pid2 --private-network \
+                --drop-capability=CAP_SYS_ADMIN --no-new-privileges=yes \
+                --system-call-filter=~unshare",
+        enter: ENTER_BY_ROOT,
+        fails: "init limits powers",
+        cgroup: "",
+        is_for_root: true,
+        left_out: &[without(Root, "--private-network", "--net", "net")],
+    },
+    Tool {
         name: "container-demo",
         program: "sh", // which its wrapper is for; it is built here
         words: "exercises/tests/tools/oci target/debug/container-demo {rootfs} user uts ipc network \
