@@ -278,7 +278,8 @@ fn a_child_whose_parent_was_killed_before_it_has_asked_for_that_runs_nothing() {
     if !strace_is_here() {
         return;
     }
-    for (language, step) in [("rust", 3), ("rust", 13), ("python", 3), ("python", 13)] {
+    // From step 11 on who is killed leaves a cgroup, and there is no stage here to go with it.
+    for (language, step) in [("rust", 3), ("rust", 10), ("python", 3), ("python", 10)] {
         if is_here(language) {
             let program = solution(language, step).join("run");
             // On a busy host it may have asked before we killed its parent.
