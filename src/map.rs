@@ -59,8 +59,8 @@ pub fn command(lessons: &[Entry]) -> Command {
         .about("Draw who is in which namespace: everybody, some processes, or a lesson")
         .after_help(
             "With PIDs: these processes and those that descend from them.\n\
-             With a lesson: its processes at the moment when it has the most namespaces. What it\n\
-             has printed by then goes to standard error.\n\
+             With a lesson: its processes at the moment when it has the most namespaces. What the\n\
+             lesson prints goes to standard error.\n\
              Exit codes: 0 drawn, 1 there is no such process or a claim fails, 2 wrong usage,\n\
              69 this host cannot run the lesson",
         )
@@ -137,17 +137,15 @@ fn draw_processes(pids: &[u32], is_svg: bool) -> Result<u8, Box<dyn Error>> {
 fn draw_lesson(lesson: &str, is_svg: bool) -> Result<u8, Box<dyn Error>> {
     programs::build(&["--bin", lesson])?;
     let run = Run::of(lesson, programs::command(lesson)?)?;
-    let mut stderr = io::stderr(); // where that cannot be written there is nobody to tell
-    match (run.status.code(), run.moment) {
-        (Some(0), Some((map, said))) => {
-            let _ = writeln!(stderr, "{said}");
+    // Where that cannot be written there is nobody to tell.
+    let _ = write!(io::stderr(), "{}", run.said);
+    match (run.status.code(), run.map) {
+        (Some(0), Some(map)) => {
+            let _ = writeln!(io::stderr());
             print(&map, is_svg)?;
             Ok(HOLDS)
         }
-        (code, _) => {
-            let _ = write!(stderr, "{}", run.said);
-            Ok(if code == Some(i32::from(REFUSED)) { REFUSED } else { FAILS })
-        }
+        (code, _) => Ok(if code == Some(i32::from(REFUSED)) { REFUSED } else { FAILS }),
     }
 }
 

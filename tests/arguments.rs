@@ -28,7 +28,7 @@ const DEADLINE: u32 = 10;
 
 /// What the programs know, right or wrong where it stands.
 const WORDS: &str = "--step --shell --list --without --without=newpid --help --version --all --json \
-                     -h -V - -- run claims completions man doctor help bash zsh fish elvish \
+                     -h -V - -- --svg map 1 run claims completions man doctor help bash zsh fish elvish \
                      uts-demo pid-dmo newpid";
 /// What a terminal would obey, and what is nobody's option.
 const ODD: [&str; 8] = [

@@ -5,12 +5,21 @@
 //! shows.
 
 mod accepted;
+mod census;
 mod host;
 mod lessons;
 mod normal;
 
+use std::io::Read as _;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
 use accepted::assert_accepted;
-use host::User;
+use census::Census;
+use host::{Host, User};
+use nix::unistd::geteuid;
+use workbook::contents;
 
 /// A map of a lesson, with example values.
 fn drawn(lesson: &str, option: &[&str], user: User) -> String {
@@ -70,5 +79,106 @@ fn a_lesson_without_namespaces_is_drawn_on_the_host() {
         let map = drawn(lesson, &[], shown(lesson));
         assert!(!map.contains(" namespace "), "{lesson}: {map}");
         assert!(map.contains(&format!("\n- {lesson}: PID ")), "{map}");
+    }
+}
+
+/// A process in namespaces of its own, as unshare(1) makes them. It ends with its input.
+struct Other(Child);
+
+impl Other {
+    fn start(user: User) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--pid", "--fork", "sh", "-c", "echo; read line"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = host::run_as(&mut command, user).spawn().expect("unshare starts");
+        let said = child.stdout.as_mut().expect("a pipe");
+        said.read_exact(&mut [0]).expect("sh runs"); // its namespaces are there
+        Self(child)
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait(); // to be tidy also when a test fails
+    }
+}
+
+fn map(words: &[&str]) -> Output {
+    lessons::command("workbook").arg("map").args(words).output().expect("the workbook starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("the workbook prints UTF-8")
+}
+
+#[test]
+fn a_process_is_drawn_with_those_that_descend_from_it() {
+    let us = if geteuid().is_root() { User::Root } else { User::Ordinary };
+    let other = Other::start(us);
+    let output = map(&[&other.pid()]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let [user, pid] = ["User", "PID"].map(|kind| said.find(&format!("{kind} namespace ")));
+    assert!(user.is_some() && user < pid, "{said}");
+    assert!(said.contains(&format!("- unshare: PID {}\n", other.pid())), "{said}");
+    assert!(said.contains(" outside, 1 inside\n"), "{said}");
+    assert!(said.contains("\nShared by all: mounts, network, hostname"), "{said}");
+    // Among everybody it is, too.
+    let everybody = text(&map(&[]).stdout);
+    assert!(everybody.contains(&format!("- unshare: PID {}\n", other.pid())), "{everybody}");
+}
+
+#[test]
+fn who_is_gone_is_not_drawn() {
+    let gone = {
+        let mut child = Command::new("true").spawn().expect("true starts");
+        child.wait().expect("it ends");
+        child.id().to_string()
+    };
+    let output = map(&[&gone]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(text(&output.stderr), format!("workbook: map: PID {gone}: no such process\n"));
+    assert!(output.stdout.is_empty(), "{output:?}");
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for wrong in [&["pid-dmo"][..], &["1", "pid-demo"], &["pid-demo", "uts-demo"], &["-1"]] {
+        let output = map(wrong);
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{wrong:?}: {output:?}");
+    }
+}
+
+/// A host that refuses the lesson refuses its map, for the same reason.
+#[test]
+fn a_refused_lesson_is_not_drawn() {
+    let mut command = lessons::command("workbook");
+    command.args(["map", "pid-demo"]);
+    let output = host::run_on(&mut command, Host::NoUserNamespaces).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("call    unshare(CLONE_NEWUSER) = -1 ENOSPC"), "{said}");
+}
+
+/// Killed while its lesson waits, it leaves none of the lesson's processes.
+#[test]
+fn a_killed_map_takes_its_lesson_along() {
+    let _turn = census::turn();
+    let before = Census::take(contents::root());
+    for nth in 0..20 {
+        let mut command = lessons::command("workbook");
+        command.args(["map", "visible-demo"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut map = host::run_as(&mut command, User::Ordinary).spawn().expect("it starts");
+        thread::sleep(Duration::from_millis(10 * nth)); // a moment to be killed at
+        map.kill().expect("our own child");
+        map.wait().expect("it ends");
+        before.assert_same_within(Duration::from_secs(10), "a killed map");
     }
 }

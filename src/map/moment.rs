@@ -23,8 +23,8 @@ pub(super) struct Run {
     pub status: ExitStatus,
     /// All that it has printed, on either stream.
     pub said: String,
-    /// The picture, and what it had printed by then.
-    pub moment: Option<(Map, String)>,
+    /// What was seen of it at its key moment, unless it ended before its first observation.
+    pub map: Option<Map>,
 }
 
 impl Run {
@@ -33,7 +33,7 @@ impl Run {
     pub(super) fn of(lesson: &str, mut command: Command) -> Result<Self, Refusal> {
         let mut running = Tool::start(command.arg("--step"), OBSERVATION)?;
         let pid = running.pid().as_raw() as u32;
-        let mut moment: Option<(Map, String)> = None;
+        let mut best: Option<Map> = None;
         let mut observations = 0;
         while running.prints(PROMPT)? {
             let said = without_prompts(running.said());
@@ -41,14 +41,14 @@ impl Run {
             let seen = seen.split_whitespace().collect::<Vec<_>>().join(" ");
             let mut map = Map::of(at_rest(pid)?);
             map.moment = Some(Moment { lesson: lesson.to_string(), observations, seen });
-            if moment.as_ref().is_none_or(|(best, _)| map.size() >= best.size()) {
-                moment = Some((map, said));
+            if best.as_ref().is_none_or(|best| map.size() >= best.size()) {
+                best = Some(map);
             }
             observations += 1;
             running.send("\n");
         }
         let (status, said) = running.end()?;
-        Ok(Self { status, said: without_prompts(&said), moment })
+        Ok(Self { status, said: without_prompts(&said), map: best })
     }
 }
 

@@ -42,9 +42,9 @@ impl Nest {
         self.inner.sort_by_key(Self::first);
     }
 
-    /// The lowest PID in it.
-    fn first(&self) -> Option<u32> {
-        self.everybody().map(Process::pid).min()
+    /// The oldest process in it.
+    fn first(&self) -> Option<(u64, u32)> {
+        self.everybody().map(Process::order).min()
     }
 
     /// The processes in it, at any depth.

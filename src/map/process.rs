@@ -47,6 +47,8 @@ pub(super) struct Process {
     /// Its PIDs, from ours down to its own: `NSpid`.
     pub pids: Vec<u32>,
     pub name: String,
+    /// When it was made, in ticks since boot: PIDs start again from below when they have run out.
+    pub made: u64,
     /// Nobody has waited for it yet, so it has a PID still: a zombie, and most of its namespaces are
     /// gone.
     pub is_ended: bool,
@@ -62,6 +64,11 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn pid(&self) -> u32 {
         self.pids[0]
+    }
+
+    /// Its place among the others.
+    pub(super) fn order(&self) -> (u64, u32) {
+        (self.made, self.pid())
     }
 }
 
@@ -85,7 +92,7 @@ pub(super) struct Relations {
 
 impl Everybody {
     /// Looks at these processes of this `/proc` and whoever descends from them, or at all if these are
-    /// none; in the order of the PIDs. Who ends meanwhile is left out.
+    /// none; the oldest first. Who ends meanwhile is left out.
     pub(super) fn look(of: &[u32]) -> Result<Self, Refusal> {
         let mut ours = BTreeSet::new();
         for kind in &KINDS {
@@ -102,6 +109,7 @@ impl Everybody {
             let process = everybody.process(pid, &status, &ours);
             everybody.processes.extend(process);
         }
+        everybody.processes.sort_by_key(Process::order);
         Ok(everybody)
     }
 
@@ -144,6 +152,7 @@ impl Everybody {
         let other_users = within.iter().any(|namespace| namespace.starts_with("user:"));
         Some(Process {
             name: proc::comm(pid).ok()?.chars().map(printable).collect(),
+            made: made(pid)?,
             is_ended,
             uid,
             uid_inside: other_users.then(|| uid_inside(pid, uid)),
@@ -233,6 +242,12 @@ fn related(namespace: &OwnedFd, request: libc::Ioctl) -> Option<(String, OwnedFd
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let link = nix::fcntl::readlink(&*format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?;
     Some((link.display().to_string(), fd))
+}
+
+/// Field 22 of proc_pid_stat(5). The second is a name in brackets, which may contain anything.
+fn made(pid: u32) -> Option<u64> {
+    let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
 /// What our number for a user is in a process's user namespace: the lines of its map are the first

@@ -140,28 +140,31 @@ pub fn transcript(text: &str) -> String {
     lines.collect()
 }
 
-/// A map of a lesson, as text or as SVG, with the example values of what the lesson had printed by
-/// then.
+/// A map of a lesson, as text or as SVG, with the example values of what the lesson printed.
 pub fn map(printed: &str, map: &str) -> String {
     let (mut seen, mut observations) = (Seen::default(), Observations::default());
-    let (mut last, mut shown_last) = (String::new(), String::new());
-    for line in printed.trim_end().lines() {
+    let mut shown = BTreeMap::new(); // each line of the transcript
+    for line in printed.lines() {
         let is_one = observations.include(line);
-        last = words(line);
-        shown_last = words(&seen.line(line, is_one));
+        let example = words(&seen.line(line, is_one));
         // A number that stays in a transcript has been chosen, and stays.
-        let digits = shown_last.split(|c: char| !c.is_ascii_digit());
-        seen.chosen.extend(digits.filter(|number| number.len() > 1).map(String::from));
+        let numbers = example.split(|c: char| !c.is_ascii_digit()).filter(|n| n.len() > 1);
+        seen.chosen.extend(numbers.map(String::from));
+        shown.insert(escaped(&words(line)), escaped(&example));
+        shown.insert(words(line), example);
     }
     // A map names none of the host's namespaces.
     seen.inodes.extend(HOST_INODES.map(|(kind, example)| (kind.into(), String::new(), example)));
-    let escape = |line: &str| line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let lines = map.lines().map(|line| match () {
-        () if line == last => shown_last.clone() + "\n",
-        () if line == escape(&last) => escape(&shown_last) + "\n",
-        () => seen.map_line(line) + "\n",
+    let lines = map.lines().map(|line| match shown.get(line) {
+        Some(example) if !line.is_empty() => example.clone() + "\n",
+        _ => seen.map_line(line) + "\n",
     });
     lines.collect()
+}
+
+/// As in SVG.
+fn escaped(line: &str) -> String {
+    line.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn words(line: &str) -> String {
