@@ -46,6 +46,7 @@ fn with_a_map() -> Vec<String> {
 
 #[test]
 fn every_lesson_that_makes_namespaces_has_its_accepted_map() {
+    let _turn = census::turn();
     lessons::each(&with_a_map(), |lesson| {
         let map = drawn(lesson, &[], shown(lesson));
         assert_accepted(&format!("{lesson}@map"), &format!("$ cargo run -- map {lesson}\n{map}"));
@@ -58,6 +59,7 @@ fn every_lesson_that_makes_namespaces_has_its_accepted_map() {
 /// for the one that an ordinary user needs first.
 #[test]
 fn root_sees_the_same_without_the_user_namespace() {
+    let _turn = census::turn();
     let parts = |map: &str| {
         let lines = map.lines().map(str::trim);
         let kinds = lines.clone().filter_map(|line| Some(line.split_once(" namespace ")?.0));
@@ -75,6 +77,7 @@ fn root_sees_the_same_without_the_user_namespace() {
 
 #[test]
 fn a_lesson_without_namespaces_is_drawn_on_the_host() {
+    let _turn = census::turn();
     for lesson in lessons::here().iter().filter(|lesson| !lessons::has_a_map(lesson)) {
         let map = drawn(lesson, &[], shown(lesson));
         assert!(!map.contains(" namespace "), "{lesson}: {map}");
@@ -118,6 +121,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn a_process_is_drawn_with_those_that_descend_from_it() {
+    let _turn = census::turn();
     let us = if geteuid().is_root() { User::Root } else { User::Ordinary };
     let other = Other::start(us);
     let output = map(&[&other.pid()]);
@@ -135,6 +139,7 @@ fn a_process_is_drawn_with_those_that_descend_from_it() {
 
 #[test]
 fn who_is_gone_is_not_drawn() {
+    let _turn = census::turn();
     let gone = {
         let mut child = Command::new("true").spawn().expect("true starts");
         child.wait().expect("it ends");
@@ -158,6 +163,7 @@ fn wrong_usage_exits_2() {
 /// A host that refuses the lesson refuses its map, for the same reason.
 #[test]
 fn a_refused_lesson_is_not_drawn() {
+    let _turn = census::turn();
     let mut command = lessons::command("workbook");
     command.args(["map", "pid-demo"]);
     let output = host::run_on(&mut command, Host::NoUserNamespaces).output().expect("it starts");
