@@ -148,7 +148,9 @@ pub fn map(printed: &str, map: &str) -> String {
         let is_one = observations.include(line);
         let example = words(&seen.line(line, is_one));
         // A number that stays in a transcript has been chosen, and stays.
-        let numbers = example.split(|c: char| !c.is_ascii_digit()).filter(|n| n.len() > 1);
+        let of_pids = is_one && example.contains(" NSpid");
+        let numbers = example.split(|c: char| !c.is_ascii_digit());
+        let numbers = numbers.filter(|number| of_pids || number.len() > 1);
         seen.chosen.extend(numbers.map(String::from));
         shown.insert(escaped(&words(line)), escaped(&example));
         shown.insert(words(line), example);
@@ -294,7 +296,7 @@ impl Seen {
                 self.numbers.get(&FIRST_PID).is_some_and(|seen| seen.contains(&number.into()));
             out += &match number.parse() {
                 Ok(4..) if known => self.pids(number),
-                Ok(4..) if !self.chosen.contains(number) => self.number(FIRST_PID_INSIDE, number),
+                Ok(3..) if !self.chosen.contains(number) => self.number(FIRST_PID_INSIDE, number),
                 Ok::<u32, _>(_) | Err(_) => number.to_string(),
             };
             out += &part[number.len()..];
