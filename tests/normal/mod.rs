@@ -284,7 +284,8 @@ impl Seen {
     /// `48215 outside, then 48220, 8 inside`. What a lesson makes has a low PID inside, or a chosen
     /// one, or one that the transcript has. Any other is that of a tool, and an accident.
     fn map_pids(&mut self, text: &str) -> String {
-        let (outside, inside) = text.split_at(text.find(' ').unwrap_or(text.len()));
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (outside, inside) = text.split_at(end);
         let has_seen = |seen: &Vec<String>, number: &str| seen.iter().any(|one| one == number);
         let known = self.numbers.get(&FIRST_PID).cloned().unwrap_or_default();
         let is_lessons = !has_seen(&known, outside)
