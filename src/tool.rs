@@ -1,5 +1,5 @@
-//! The tools that some lessons look at: qemu, lxc and others. They run with a deadline, and die with
-//! the lesson.
+//! The tools that some lessons look at: qemu, lxc and others. They run with a deadline, and die
+//! with the lesson.
 
 use std::env;
 use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _, pipe};
@@ -102,8 +102,8 @@ impl Tool {
         Pid::from_raw(self.child.id() as i32)
     }
 
-    /// Reads on until it has printed this text, after what was last waited for; gives all that it has
-    /// printed so far.
+    /// Reads on until it has printed this text, after what was last waited for; gives all that it
+    /// has printed so far.
     pub fn until(&mut self, text: &str) -> Result<&str, Refusal> {
         if !self.prints(text)? {
             self.wait()?;

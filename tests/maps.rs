@@ -1,8 +1,8 @@
-//! What `workbook map` draws of a lesson is what the book shows: its accepted map, in words and as a
-//! picture. And what it draws of other processes, and when it draws nothing.
+//! What `workbook map` draws of a lesson is what the book shows: its accepted map, in words and as
+//! a picture. And what it draws of other processes, and when it draws nothing.
 //!
-//! To accept a new map: `INSTA_UPDATE=always cargo test --test maps`, then read the difference that git
-//! shows.
+//! To accept a new map: `INSTA_UPDATE=always cargo test --test maps`, then read the difference that
+//! git shows.
 
 mod accepted;
 mod census;
@@ -55,8 +55,8 @@ fn every_lesson_that_makes_namespaces_has_its_accepted_map() {
     });
 }
 
-/// The book shows the ordinary user's map. Root's has the same processes, and the same namespaces but
-/// for the one that an ordinary user needs first.
+/// The book shows the ordinary user's map. Root's has the same processes, and the same namespaces
+/// but for the one that an ordinary user needs first.
 #[test]
 fn root_sees_the_same_without_the_user_namespace() {
     let _turn = census::turn();

@@ -14,8 +14,8 @@ use crate::transcript::PROMPT;
 
 /// How long a lesson may take from one observation to the next. Only one that hangs needs so long.
 const OBSERVATION: Duration = Duration::from_secs(60);
-/// How long we wait until none of its processes runs. A lesson whose processes never rest would have
-/// another picture in every run.
+/// How long we wait until none of its processes runs. A lesson whose processes never rest would
+/// have another picture in every run.
 const REST: Duration = Duration::from_secs(10);
 
 /// What came of a lesson.
@@ -56,9 +56,9 @@ fn without_prompts(said: &str) -> String {
     said.replace(PROMPT, "")
 }
 
-/// A look at the lesson's processes between two moments at which all of them slept, and between which
-/// none has run. Then each waits for another or for Enter, and the same is seen in every run. While
-/// none of them is in a namespace of its own there is nothing to wait for.
+/// A look at the lesson's processes between two moments at which all of them slept, and between
+/// which none has run. Then each waits for another or for Enter, and the same is seen in every run.
+/// While none of them is in a namespace of its own there is nothing to wait for.
 fn at_rest(lesson: u32) -> Result<Everybody, Refusal> {
     let deadline = Instant::now() + REST;
     let mut before = None;

@@ -59,8 +59,8 @@ impl Nest {
 }
 
 impl Relations {
-    /// Those of these names that have none of the others around them, as a parent or as the parent of
-    /// their owner.
+    /// Those of these names that have none of the others around them, as a parent or as the parent
+    /// of their owner.
     fn outermost(&self, names: &BTreeSet<String>) -> Vec<String> {
         let is_below = |name: &String| {
             self.above.get(name).is_some_and(|above| above.iter().any(|one| names.contains(one)))

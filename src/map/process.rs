@@ -49,8 +49,8 @@ pub(super) struct Process {
     pub name: String,
     /// When it was made, in ticks since boot: PIDs start again from below when they have run out.
     pub made: u64,
-    /// Nobody has waited for it yet, so it has a PID still: a zombie, and most of its namespaces are
-    /// gone.
+    /// Nobody has waited for it yet, so it has a PID still: a zombie, and most of its namespaces
+    /// are gone.
     pub is_ended: bool,
     /// Its effective uid as we see it.
     pub uid: u32,
@@ -91,8 +91,8 @@ pub(super) struct Relations {
 }
 
 impl Everybody {
-    /// Looks at these processes of this `/proc` and whoever descends from them, or at all if these are
-    /// none; the oldest first. Who ends meanwhile is left out.
+    /// Looks at these processes of this `/proc` and whoever descends from them, or at all if these
+    /// are none; the oldest first. Who ends meanwhile is left out.
     pub(super) fn look(of: &[u32]) -> Result<Self, Refusal> {
         let mut ours = BTreeSet::new();
         for kind in &KINDS {

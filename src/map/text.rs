@@ -1,5 +1,5 @@
-//! A map as lines: what is in a box is indented below its name. It has no lines and corners, which a
-//! screen reader would read.
+//! A map as lines: what is in a box is indented below its name. It has no lines and corners, which
+//! a screen reader would read.
 
 use super::nest::Nest;
 use super::words;

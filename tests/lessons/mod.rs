@@ -157,7 +157,8 @@ pub fn runs(name: &str) -> Vec<Option<String>> {
 
 /// Tests each of these, a few at a time.
 pub fn each<T: Sync>(all: &[T], test: impl Fn(&T) + Sync) {
-    let at_once = 2 * thread::available_parallelism().expect("a number").get(); // a lesson waits a lot
+    // A lesson waits a lot.
+    let at_once = 2 * thread::available_parallelism().expect("a number").get();
     thread::scope(|scope| {
         for nth in 0..at_once {
             let share = all.iter().skip(nth).step_by(at_once);

@@ -114,7 +114,8 @@ struct Observation<'a> {
 /// What was seen so far, in this order.
 #[derive(Default)]
 struct Seen {
-    /// Under their first example: PIDs, counts of mounts and others that are numbered on from there.
+    /// Under their first example: PIDs, counts of mounts and others that are numbered on from
+    /// there.
     numbers: BTreeMap<usize, Vec<String>>,
     /// Words, and the example that stands for each.
     words: Vec<(String, &'static str)>,
