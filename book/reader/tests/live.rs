@@ -3,6 +3,7 @@
 mod server;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 
 use serde_json::json;
 use server::{Next, Page, Server, alive, until};
@@ -25,6 +26,7 @@ fn terminals_from_their_start_to_their_end() {
     without_a_page_it_ends(&server);
     a_step_is_checked(&server);
     an_answer_is_kept(&server);
+    the_pages_follow_their_sources(&server);
     assert_eq!(server.terminals(), Vec::<serde_json::Value>::new());
 }
 
@@ -191,6 +193,20 @@ fn an_answer_is_kept(server: &Server) {
         let said = json!({ "question": question, "option": 1 }).to_string();
         assert_eq!(server.ask_as_page("POST", "/live/answers", &said).status, 404, "{question}");
     }
+}
+
+/// An editor that saves closes a file that it could write to.
+fn the_pages_follow_their_sources(server: &Server) {
+    let mut stream = server.connect();
+    let (host, cookie) = (server.host(), &server.cookie);
+    let request = format!("GET /live/changed HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads the request");
+    let mut lines = BufReader::new(stream).lines().map(|line| line.expect("it goes on"));
+    assert!(lines.any(|line| line == "content-type: text/event-stream"));
+    let chapter = contents::root().join("book/src/glossary.md");
+    drop(fs::File::options().append(true).open(chapter).expect("our own"));
+    assert!(lines.any(|line| line.starts_with("data: ")));
+    assert_eq!(server.ask("GET", "/glossary.html", &[], "").status, 200);
 }
 
 #[test]

@@ -511,3 +511,21 @@ fn no_two_servers_have_the_same_secrets() {
     let secrets = servers.iter().map(|server| server.cookie.split_once('=').expect("a pair").1);
     assert_eq!((paths.len(), secrets.collect::<HashSet<_>>().len()), (2, 2));
 }
+
+/// The book's page on this promises nothing that is not tried here or beside.
+#[test]
+fn the_page_on_this_names_its_tests() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(folder.join("../src/live.md")).expect("the page");
+    let tests = ["safe", "live", "served"];
+    let read = |name| fs::read_to_string(folder.join(format!("tests/{name}.rs")));
+    let tests: String = tests.map(|name| read(name).expect("a test")).concat();
+    let named = page.lines().filter_map(|line| line.trim().strip_prefix("<!-- tried: "));
+    let named: Vec<_> = named.map(|name| name.trim_end_matches(" -->")).collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}(")), "{name} is no test");
+    }
+    let items = page.split("\n- ").skip(1).filter(|item| !item.contains("<!-- tried: "));
+    assert_eq!(items.collect::<Vec<_>>(), Vec::<&str>::new(), "not tried");
+}
