@@ -32,8 +32,6 @@
         choice.append(legend, options, element("button", { textContent: "My answer" }));
         form.append(choice, said);
 
-        // The arrow keys go from option to option here. Elsewhere they turn the page.
-        form.addEventListener("keydown", (event) => event.stopPropagation());
         form.addEventListener("submit", (event) => {
             event.preventDefault();
             const chosen = form.elements[name].value;

@@ -1,5 +1,6 @@
 //! Builds the book with the mdBook library, so that nobody has to install mdbook.
 
+mod pages;
 pub mod questions;
 mod runs;
 
@@ -46,7 +47,9 @@ pub fn build_and<T>(
         questions::mark(&mut book.book)?;
         runs::mark(&mut book.book);
         book.build()?;
-        anyhow::Ok(folder.join(&book.config.build.build_dir).canonicalize()?)
+        let pages = folder.join(&book.config.build.build_dir).canonicalize()?;
+        pages::finish(&pages)?;
+        anyhow::Ok(pages)
     })?;
     let complaints = complaints.0.lock().expect("no thread panicked while it wrote");
     if !complaints.is_empty() {

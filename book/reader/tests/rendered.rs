@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use dom_query::Document;
 use exercises::check::steps::Step;
 use exercises::questions::questions;
 
@@ -168,6 +169,28 @@ fn no_page_loads_anything_from_elsewhere() {
     }
 }
 
+/// The live book's server forbids scripts within pages, and styles of elements.
+#[test]
+fn no_page_has_a_script_or_a_style_of_its_own() {
+    for entry in fs::read_dir(pages()).expect("the pages are in a folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "html") {
+            continue;
+        }
+        let page = Document::from(read(&path));
+        let inline = page.select("script:not([src])").length();
+        assert_eq!(inline, 0, "{}", path.display());
+        for element in page.select("*").iter() {
+            let handlers = element.attrs().into_iter().filter(|it| it.name.local.starts_with("on"));
+            assert_eq!(handlers.count(), 0, "{}: {}", path.display(), element.html());
+        }
+        for script in page.select("script").iter() {
+            let file = script.attr("src").expect("a file");
+            assert!(pages().join(&*file).is_file(), "{}: {file}", path.display());
+        }
+    }
+}
+
 /// The search index is a script, because a page of `file://` may not fetch anything else.
 #[test]
 fn the_search_knows_every_chapter() {
@@ -247,7 +270,7 @@ fn every_transcript_of_a_run_is_marked_with_its_run() {
     let mut seen = 0;
     for name in chapters() {
         let html = read(&pages().join(&name).with_extension("html"));
-        let command = "<pre><code class=\"language-text\">$ cargo run --bin ";
+        let command = "role=\"region\">$ cargo run --bin ";
         let marked = between(&html, "<div class=\"run\" ", "</div>");
         for block in &marked {
             let lesson = between(block, "data-lesson=\"", "\"")[0];

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use fantoccini::key::Key;
 use fantoccini::wd::Locator;
+use serde_json::json;
 
 use crate::axe;
 use crate::driver::Browser;
@@ -29,7 +30,8 @@ fn names() -> Vec<String> {
     let mut names: Vec<_> = files
         .filter(|file| file.extension().is_some_and(|extension| extension == "html"))
         .filter_map(|file| Some(file.file_stem()?.to_str()?.to_string()))
-        .filter(|name| name != "toc") // a frame for browsers without scripts
+        // A frame for browsers without scripts, and what only a server shows.
+        .filter(|name| name != "toc" && name != "404")
         .collect();
     names.sort();
     names
@@ -37,38 +39,193 @@ fn names() -> Vec<String> {
 
 const THEMES: [&str; 5] = ["light", "rust", "coal", "navy", "ayu"];
 
+/// Pages that have all kinds of things between them.
+const SOME: [&str; 4] = ["pid-demo", "overlay-demo", "refused-demo", "what-a-container-costs"];
+
 #[tokio::test]
 async fn axe_finds_no_violation() {
     let Some(browser) = Browser::start(&[]).await else { return };
-    browser.open(&file("index")).await;
+    browser.size(1280, 800).await;
     let mut found = Vec::new();
-    for theme in THEMES {
-        browser.theme(theme).await;
-        for name in names() {
-            browser.open(&file(&name)).await;
-            let violations = axe::violations(&browser).await;
-            found.extend(violations.iter().map(|violation| format!("{theme} {name}: {violation}")));
-        }
+    for name in names() {
+        browser.open(&file(&name)).await;
+        let violations = axe::violations(&browser).await;
+        found.extend(violations.iter().map(|violation| format!("{name}: {violation}")));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[tokio::test]
-async fn a_file_asks_no_other_host_and_has_no_error() {
+async fn axe_finds_no_violation_in_any_theme_narrow_or_while_it_is_searched() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    let mut found = Vec::new();
+    for name in SOME {
+        for theme in THEMES {
+            for width in [1280, 360] {
+                browser.size(width, 800).await;
+                browser.open(&file(name)).await;
+                browser.theme(theme).await;
+                search(&browser, "namespace").await;
+                let violations = axe::violations(&browser).await;
+                let here = format!("{name}, {theme}, {width}");
+                found.extend(violations.iter().map(|violation| format!("{here}: {violation}")));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Types this into the search field, and gives the chapters of what is found.
+async fn search(browser: &Browser, words: &str) -> Vec<String> {
+    browser
+        .client
+        .find(Locator::Id("mdbook-search-toggle"))
+        .await
+        .expect("a button")
+        .click()
+        .await
+        .expect("it opens");
+    browser.keys(words).await;
+    let results = "#mdbook-searchresults li a";
+    browser.client.wait().for_element(Locator::Css(results)).await.expect("something is found");
+    let links = browser
+        .run(&format!("return [...document.querySelectorAll('{results}')].map((a) => a.pathname)"))
+        .await;
+    let links = links.as_array().cloned().unwrap_or_default();
+    links
+        .iter()
+        .filter_map(|link| Some(Path::new(link.as_str()?).file_stem()?.to_str()?.to_string()))
+        .collect()
+}
+
+/// A page of `file://` may load less than one of a server. No page is wider than the window: what is
+/// wide scrolls by itself.
+#[tokio::test]
+async fn every_page_works_from_a_file_asks_nobody_and_is_as_wide_as_the_window() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    let wide = "return [...document.querySelectorAll('main *')]
+        .filter((element) => !element.closest('pre, .table-wrapper'))
+        .filter((element) => element.getBoundingClientRect().right > innerWidth)
+        .map((element) => element.outerHTML.slice(0, 80))";
+    for name in names() {
+        for width in [360, 800, 1280, 3840] {
+            browser.size(width, 800).await;
+            browser.open(&file(&name)).await;
+            assert_eq!(browser.run(wide).await, json!([]), "{name}, {width}");
+        }
+        assert_eq!(browser.errors().await, [""; 0], "{name}");
+        let requests = browser.requests().await;
+        assert!(requests.len() > 10, "{requests:?}");
+        // The browser's own start page is of chrome://.
+        let known =
+            |url: &&String| ["file:", "chrome:", "data:"].iter().any(|s| url.starts_with(s));
+        assert!(requests.iter().all(|url| known(&url)), "{name}: {requests:?}");
+    }
+}
+
+/// What it is looked for, and a chapter among the first five that are found.
+const FOUND: [(&str, &str); 10] = [
+    ("A11", "pid-demo"),
+    ("pid-2", "pid-demo"),
+    ("mnt-2", "mount-demo"),
+    ("EPERM", "refused-demo"),
+    ("ENOMEM", "init-demo"),
+    ("unshare", "unshare-demo"),
+    ("unshare(2)", "unshare-demo"),
+    ("pivot_root", "rootfs-demo"),
+    ("user_namespaces(7)", "user-demo"),
+    ("CLONE_NEWPID", "pid-demo"),
+];
+
+#[tokio::test]
+async fn the_search_finds_claims_errors_calls_and_man_pages() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    for (words, chapter) in FOUND {
+        browser.open(&file("introduction")).await;
+        let found = search(&browser, words).await;
+        let first = found.iter().take(5).collect::<Vec<_>>();
+        assert!(first.iter().any(|name| *name == chapter), "{words}: {first:?}");
+    }
+    assert_eq!(browser.errors().await, [""; 0]);
+}
+
+/// All that can be used, in the order of the page. Of radio buttons of one name Tab reaches one.
+const USABLE: &str = "const usable = 'a[href], button, input, summary, [tabindex=\"0\"]';
+    return [...document.querySelectorAll(usable)].filter((element) => {
+        const group = document.getElementsByName(element.name);
+        return element.checkVisibility({ visibilityProperty: true })
+            && (element.type !== 'radio' || element === group[0]);
+    })";
+
+#[tokio::test]
+async fn the_tab_key_reaches_everything_and_first_a_way_to_the_text() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    for width in [360, 1280] {
+        browser.size(width, 800).await;
+        browser.open(&file("pid-demo")).await;
+        let number = browser.run(&format!("{USABLE}.length")).await.as_u64().expect("a number");
+        assert!(number > 20, "{number}");
+        for nth in 0..number {
+            browser.keys(&Key::Tab.to_string()).await;
+            let here = format!(
+                "const all = (() => {{ {USABLE} }})();
+                const now = document.activeElement;
+                return now === all[{nth}] ? '' : now.outerHTML + ' is not ' + all[{nth}].outerHTML"
+            );
+            assert_eq!(browser.run(&here).await, "", "{width}, {nth}");
+        }
+    }
+    browser.open(&file("pid-demo")).await;
+    browser.keys(&Key::Tab.to_string()).await;
+    browser.keys(&Key::Enter.to_string()).await;
+    assert_eq!(browser.run("return document.activeElement.localName").await, "main");
+}
+
+#[tokio::test]
+async fn a_single_key_is_the_readers_and_the_contents_open_by_keyboard() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    browser.size(360, 800).await;
+    browser.open(&file("pid-demo")).await;
+    for key in ["s", "/", "?", &Key::Right.to_string(), &Key::Left.to_string()] {
+        browser.keys(key).await;
+    }
+    assert_eq!(browser.client.current_url().await.expect("a page").as_str(), file("pid-demo"));
+    assert_eq!(browser.run("return document.activeElement.localName").await, "body");
+    let seen = "return document.querySelector('#mdbook-sidebar a').checkVisibility()";
+    assert_eq!(browser.run(seen).await, false);
+    browser.run("document.getElementById('mdbook-sidebar-toggle').focus()").await;
+    browser.keys(&Key::Enter.to_string()).await;
+    assert_eq!(browser.run(seen).await, true);
+    let toggle = "return document.getElementById('mdbook-sidebar-toggle').ariaExpanded";
+    assert_eq!(browser.run(toggle).await, "true");
+}
+
+/// Of a dark theme, too. What is folded away stays away.
+#[tokio::test]
+async fn in_print_a_page_is_black_on_white_without_controls() {
     let Some(browser) = Browser::start(&[]).await else { return };
     browser.open(&file("pid-demo")).await;
-    browser.run("document.getElementById('mdbook-search-toggle').click()").await;
-    browser.keys("unshare").await;
-    browser.client.wait().for_element(Locator::Css("#mdbook-searchresults li")).await.expect("hit");
-    browser.keys(&Key::Escape.to_string()).await;
-    browser.size(360, 640).await;
-    browser.screenshot("pid-demo-360").await;
-    assert_eq!(browser.errors().await, [""; 0]);
-    let requests = browser.requests().await;
-    assert!(requests.len() > 10, "{requests:?}");
-    // The browser's own start page is of chrome://.
-    let elsewhere = requests
-        .iter()
-        .filter(|url| !["file:", "chrome:", "data:"].iter().any(|scheme| url.starts_with(scheme)));
-    assert_eq!(elsewhere.collect::<Vec<_>>(), [""; 0]);
+    browser.theme("navy").await;
+    browser.debug("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
+    let controls = "return [...document.querySelectorAll('button, input, summary, nav, header')]
+        .filter((element) => element.checkVisibility()).map((element) => element.outerHTML)";
+    assert_eq!(browser.run(controls).await, json!([]));
+    let colours = "return [...new Set([...document.querySelectorAll('main, main *')]
+        .filter((element) => element.checkVisibility()).map((element) => getComputedStyle(element).color))]";
+    assert_eq!(browser.run(colours).await, json!(["rgb(0, 0, 0)"]));
+    assert_eq!(axe::violations(&browser).await, [""; 0]);
+}
+
+/// Pages and widths for people to look at, in target/tmp/screenshots.
+#[tokio::test]
+async fn screenshots() {
+    let Some(browser) = Browser::start(&[]).await else { return };
+    for name in ["introduction", "pid-demo", "overlay-demo"] {
+        for (width, theme) in [(1280, "light"), (360, "navy")] {
+            browser.size(width, 2400).await;
+            browser.open(&file(name)).await;
+            browser.theme(theme).await;
+            browser.screenshot(&format!("{name}-{width}-{theme}")).await;
+        }
+    }
 }
