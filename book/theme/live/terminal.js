@@ -144,6 +144,9 @@ class LiveTerminal {
             KeyC: () => this.#copy(),
             KeyL: () => this.#leave(),
         }[event.code];
+        if (event.key === "Tab") {
+            event.preventDefault(); // for a screen reader xterm.js lets the browser have keys, too
+        }
         if (!(event.ctrlKey && event.shiftKey && act)) {
             return true;
         }

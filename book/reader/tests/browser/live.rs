@@ -17,7 +17,6 @@ async fn an_answer_in_the_page_is_kept_as_study_keeps_it() {
         live.browser.run(&choose).await;
         live.browser.run(&format!("{question}.querySelector('button').click()")).await;
         let status = format!("{question}.querySelector('[role=status]').textContent");
-        assert_eq!(live.browser.run(&format!("return {status}")).await, said);
         live.until(&format!("{status} === '{said} Kept.'")).await;
         let progress = live.state.join("starting-with-linux-containers/progress");
         let progress = fs::read_to_string(progress).expect("progress is kept");
@@ -58,7 +57,7 @@ async fn a_server_that_is_gone_is_said_and_the_page_still_reads() {
     live.process.kill().expect("it is there");
     live.process.wait().expect("it ends");
     live.until("document.querySelector('[role=alert]').textContent.includes('cargo book')").await;
-    live.until("[...document.querySelectorAll('.live button')].every((button) => button.disabled)")
+    live.until("[...document.querySelectorAll('.live button:not([hidden])')].every((button) => button.disabled)")
         .await;
     live.says("uts-demo, inside", "The book's server is gone.").await;
     assert!(

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::driver::Browser;
 
 /// A lesson may have to be built first.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(30);
 
 /// The server, and a browser that knows it.
 pub struct Live {
@@ -35,7 +35,10 @@ impl Live {
         let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{name}"));
         let _ = fs::remove_dir_all(&state); // may not be there
         let mut command = Command::new(env!("CARGO_BIN_EXE_book"));
-        command.args(["serve", "--port", "0"]).env("XDG_STATE_HOME", &state);
+        command
+            .args(["serve", "--port", "0"])
+            .env("XDG_STATE_HOME", &state)
+            .env("SHELL", "/bin/sh");
         if fs::metadata("/proc/self").expect("/proc").uid() == 0 {
             command.arg("--allow-root");
         }
@@ -62,7 +65,9 @@ impl Live {
             (function look() {{ ({expression}) ? done() : setTimeout(look, 20); }})();"
         );
         if let Err(error) = self.browser.client.execute_async(&script, Vec::new()).await {
-            let texts = self.browser.run("return document.querySelector('main').innerText").await;
+            let texts = "return [...document.querySelectorAll('.live-slot')]
+                .map((slot) => slot.innerText)";
+            let texts = self.browser.run(texts).await;
             panic!("{expression}: {error}: {texts}");
         }
     }
