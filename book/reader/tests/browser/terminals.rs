@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use fantoccini::actions::{InputSource as _, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
 use fantoccini::key::Key;
+use fantoccini::wd::Locator;
+use serde_json::json;
 
 use crate::server::{Live, named, screen};
 
@@ -27,10 +30,16 @@ const INSIDE: &str = "uts-demo, inside";
 async fn a_lesson_runs_and_steps_and_is_stopped() {
     let Some(live) = Live::start("run").await else { return };
     live.open("pid-demo").await;
+    let picture = "document.querySelector('figure.map[data-lesson=\"pid-demo\"] svg').textContent";
+    assert!(live.is(&format!("{picture}.includes('PID 48213')")).await);
     live.press("Run: pid-demo").await;
     live.says("pid-demo", "Ended, exit status 0.").await;
     assert!(live.is("document.activeElement.textContent === 'Run'").await);
     live.shows("pid-demo", "holds  pid-1").await;
+
+    // The picture has the numbers of this run, and no longer those of the book's.
+    live.until(&format!("/PID [0-9]+ outside, 1 inside/.test({picture})")).await;
+    live.until(&format!("!{picture}.includes('PID 48213')")).await;
 
     live.press("Run: pid-demo without newpid").await;
     live.shows("pid-demo without newpid", "without newpid: ").await;
@@ -39,7 +48,7 @@ async fn a_lesson_runs_and_steps_and_is_stopped() {
     live.press("Step: pid-demo").await;
     live.shows("pid-demo", "book/src/pid-demo.md").await;
     live.browser.keys("\n").await;
-    live.shows("pid-demo", "\noutside  ").await;
+    live.shows("pid-demo", "outside  ").await;
     assert!(!live.is(&format!("{}.includes('clone(')", screen("pid-demo"))).await);
     live.browser.keys(&control("c")).await;
     live.says("pid-demo", "Ended").await;
@@ -122,7 +131,7 @@ async fn the_keyboard_alone_is_enough() {
 }
 
 #[tokio::test]
-async fn much_output_a_small_window_and_the_clipboard() {
+async fn much_output_and_a_small_window() {
     let Some(live) = Live::start("terminal").await else { return };
     live.open("uts-demo").await;
     live.press(&format!("Stand inside: {INSIDE}")).await;
@@ -135,6 +144,64 @@ async fn much_output_a_small_window_and_the_clipboard() {
     live.shows(INSIDE, "\n24 83\n").await;
     live.browser.size(360, 640).await;
     live.browser.keys("echo; stty size\n").await;
-    live.shows(INSIDE, "\n24 39\n").await;
+    live.until(&format!("/\\n24 [34][0-9]\\n/.test({})", screen(INSIDE))).await;
     assert!(live.is("document.documentElement.scrollWidth <= 360").await);
+}
+
+#[tokio::test]
+async fn what_is_copied_and_what_is_pasted() {
+    let Some(live) = Live::start("clipboard").await else { return };
+    live.open("uts-demo").await;
+    live.press(&format!("Stand inside: {INSIDE}")).await;
+    live.shows(INSIDE, "[inside uts-demo]").await;
+    live.browser.keys("clear; echo größe; wc -c\n").await;
+    live.until(&format!("{}.startsWith('größe\\n')", screen(INSIDE))).await;
+
+    let rights = json!({ "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"] });
+    live.browser.debug("Browser.grantPermissions", rights).await;
+    let row = format!("#mdbook-content [aria-label=\"Live: {INSIDE}\"] .xterm-rows > div");
+    let word = live.browser.client.find(Locator::Css(&format!("{row} span"))).await;
+    let word = word.expect("the first row has a word");
+    let mouse = MouseActions::new("mouse".to_string());
+    let move_there = PointerAction::MoveToElement { element: word, duration: None, x: 0., y: 0. };
+    let (down, up) = (
+        PointerAction::Down { button: MOUSE_BUTTON_LEFT },
+        PointerAction::Up { button: MOUSE_BUTTON_LEFT },
+    );
+    let twice = mouse.then(move_there).then(down.clone()).then(up.clone()).then(down).then(up);
+    live.browser.client.perform_actions(twice).await.expect("a double click");
+    live.browser.keys(&control(&shift("C"))).await;
+    let copied = "navigator.clipboard.readText().then(arguments[0], arguments[0])";
+    let copied = live.browser.client.execute_async(copied, Vec::new()).await.expect("a text");
+    assert_eq!(copied, "größe");
+
+    // More than the server takes in one message.
+    live.browser
+        .run(
+            "const pasted = new DataTransfer();
+            pasted.setData('text/plain', ('x'.repeat(79) + '\\n').repeat(2000));
+            const paste = { clipboardData: pasted, bubbles: true, cancelable: true };
+            document.activeElement.dispatchEvent(new ClipboardEvent('paste', paste));",
+        )
+        .await;
+    live.shows(INSIDE, &"x".repeat(79)).await;
+    live.browser.keys(&control("d")).await;
+    live.shows(INSIDE, "\n160000\n").await;
+    assert_eq!(live.browser.errors().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn another_page_takes_a_terminal_over() {
+    let Some(live) = Live::start("taken").await else { return };
+    live.open("uts-demo").await;
+    live.press(&format!("Stand inside: {INSIDE}")).await;
+    live.shows(INSIDE, "[inside uts-demo]").await;
+    let first = live.browser.client.window().await.expect("a window");
+    let second = live.browser.client.new_window(true).await.expect("another window").handle;
+    live.browser.client.switch_to_window(second).await.expect("it is there");
+    live.open("uts-demo").await;
+    live.shows(INSIDE, "[inside uts-demo]").await;
+    live.says(INSIDE, "Running.").await;
+    live.browser.client.switch_to_window(first).await.expect("it is there");
+    live.says(INSIDE, "This terminal is on another page now.").await;
 }
