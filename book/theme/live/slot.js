@@ -87,6 +87,7 @@ class LiveSlot {
      */
     async #occupied(button, run) {
         this.disable();
+        this.status.textContent = "";
         this.opened.hidden = false;
         let [hasRun, returns] = [false, true];
         try {

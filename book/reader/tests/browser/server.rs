@@ -93,7 +93,8 @@ impl Live {
         self.until(&format!("{status}.textContent.startsWith({text:?})")).await;
     }
 
-    /// The processes that the server has started, in whatever namespace, and what they started.
+    /// The processes that the server has started, in whatever namespace, and what they started: the
+    /// PID and the command.
     pub fn processes(&self) -> Vec<String> {
         let mark = format!("XDG_STATE_HOME={}", self.state.display());
         let entries = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
@@ -103,6 +104,10 @@ impl Live {
         pids.filter(|pid| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+        })
+        .filter_map(|pid| {
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+            Some(format!("{pid} {}", command.replace('\0', " ")))
         })
         .collect()
     }

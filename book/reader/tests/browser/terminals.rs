@@ -46,6 +46,7 @@ async fn a_lesson_runs_and_steps_and_is_stopped() {
     live.says("pid-demo without newpid", "Ended, exit status 0.").await;
 
     live.press("Step: pid-demo").await;
+    live.says("pid-demo", "Running.").await;
     live.shows("pid-demo", "book/src/pid-demo.md").await;
     live.browser.keys("\n").await;
     live.shows("pid-demo", "outside  ").await;
@@ -54,6 +55,7 @@ async fn a_lesson_runs_and_steps_and_is_stopped() {
     live.says("pid-demo", "Ended").await;
 
     live.press("Step: pid-demo").await;
+    live.says("pid-demo", "Running.").await;
     live.shows("pid-demo", "book/src/pid-demo.md").await;
     assert!(!live.processes().is_empty());
     live.press("Stop: pid-demo").await;
