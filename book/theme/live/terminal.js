@@ -145,7 +145,7 @@ class LiveTerminal {
             KeyL: () => this.#leave(),
         }[event.code];
         if (event.key === "Tab") {
-            event.preventDefault(); // for a screen reader xterm.js lets the browser have keys, too
+            event.preventDefault(); // xterm.js lets the browser have Shift-Tab, too
         }
         if (!(event.ctrlKey && event.shiftKey && act)) {
             return true;

@@ -57,8 +57,8 @@ async fn a_server_that_is_gone_is_said_and_the_page_still_reads() {
     live.process.kill().expect("it is there");
     live.process.wait().expect("it ends");
     live.until("document.querySelector('[role=alert]').textContent.includes('cargo book')").await;
-    live.until("[...document.querySelectorAll('.live button:not([hidden])')].every((button) => button.disabled)")
-        .await;
+    let buttons = "[...document.querySelectorAll('.live button:not([hidden])')]";
+    live.until(&format!("{buttons}.every((button) => button.disabled)")).await;
     live.says("uts-demo, inside", "The book's server is gone.").await;
     assert!(
         live.is("document.querySelector('main').innerText.includes('uts_namespaces(7)')").await

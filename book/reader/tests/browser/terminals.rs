@@ -72,7 +72,8 @@ async fn a_name_set_inside_is_not_the_host_s_and_the_last_page_that_leaves_ends_
     live.open("uts-demo").await;
     live.press(&format!("Stand inside: {INSIDE}")).await;
     live.shows(INSIDE, "[inside uts-demo]").await;
-    live.browser.keys("hostname mine; hostname; echo größe\n").await; // also that UTF-8 gets there and back
+    // Also that UTF-8 gets there and back.
+    live.browser.keys("hostname mine; hostname; echo größe\n").await;
     live.shows(INSIDE, "\nmine\ngröße\n").await;
     assert_eq!(self::host(), host);
 
@@ -115,16 +116,19 @@ async fn the_keyboard_alone_is_enough() {
 
     // Tab, Esc and the arrows are the shell's: neither the focus nor the page moves.
     live.browser.keys("cat -vT\n").await;
-    live.browser.keys(&format!("{}{}{}\n", Key::Tab, Key::Left, Key::Escape)).await;
-    live.shows(INSIDE, "\n^I^[[D^[\n").await;
+    let tab = Key::Tab.to_string();
+    let keys = format!("{tab}{}{}{}", shift(&tab), Key::Left, Key::Escape);
+    live.browser.keys(&keys).await;
+    live.browser.keys("\n").await;
+    live.shows(INSIDE, "\n^I^[[Z^[[D^[\n").await;
     live.browser.keys(&control("d")).await;
     assert!(live.is(IN_TERMINAL).await);
 
     live.browser.keys(&control(&shift("L"))).await;
     assert!(!live.is(IN_TERMINAL).await);
-    live.browser.keys(&Key::Tab.to_string()).await;
+    live.browser.keys(&tab).await;
     assert!(!live.is(IN_TERMINAL).await, "it is a trap");
-    live.browser.keys(&shift(&Key::Tab.to_string())).await;
+    live.browser.keys(&shift(&tab)).await;
     assert!(live.is(IN_TERMINAL).await);
     live.browser.keys("exit\n").await;
     live.says(INSIDE, "Ended, exit status 0.").await;
