@@ -60,9 +60,11 @@ impl Live {
 
     /// Waits until an expression of the page is true.
     pub async fn until(&self, expression: &str) {
+        // What is not there yet is not true yet.
         let script = format!(
             "const done = arguments[0];
-            (function look() {{ ({expression}) ? done() : setTimeout(look, 20); }})();"
+            const holds = () => {{ try {{ return {expression}; }} catch {{ return false; }} }};
+            (function look() {{ holds() ? done() : setTimeout(look, 20); }})();"
         );
         if let Err(error) = self.browser.client.execute_async(&script, Vec::new()).await {
             let texts = "return [...document.querySelectorAll('.live-slot')]
