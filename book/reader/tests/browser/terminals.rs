@@ -211,3 +211,22 @@ async fn another_page_takes_a_terminal_over() {
     live.browser.client.switch_to_window(first).await.expect("it is there");
     live.says(INSIDE, "This terminal is on another page now.").await;
 }
+
+#[tokio::test]
+async fn a_line_that_drops_is_taken_up_again() {
+    let Some(live) = Live::start("dropped").await else { return };
+    live.open("uts-demo").await;
+    let kept = "window.sockets = [];
+        window.WebSocket = class extends WebSocket {
+            constructor(address) { super(address); window.sockets.push(this); }
+        };";
+    live.browser.run(kept).await;
+    live.press(&format!("Stand inside: {INSIDE}")).await;
+    live.shows(INSIDE, "[inside uts-demo]").await;
+    live.browser.run("window.sockets[0].close()").await;
+    live.until("window.sockets.length === 2 && window.sockets[1].readyState === 1").await;
+    live.browser.keys("echo $((40 + 2))\n").await;
+    live.shows(INSIDE, "\n42\n").await;
+    live.says(INSIDE, "Running.").await;
+    assert_eq!(live.browser.errors().await, [""; 0]);
+}
