@@ -7,18 +7,15 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use exercises::check::watch::Changes;
 use futures_util::stream;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use workbook::contents;
 
@@ -28,27 +25,24 @@ const SOURCES: [&str; 4] = ["book/src", "book/theme", "lessons", "tests/snapshot
 /// The pages as they were built last, all in memory: so a reader never meets half of a book, whoever
 /// builds it, and there is no path that could lead out of it.
 pub struct Pages {
-    port: u16,
-    built: RwLock<Arc<Built>>,
+    built: RwLock<Arc<Files>>,
     /// How often they were built.
     times: watch::Sender<u32>,
-}
-
-struct Built {
-    /// Each file by its path in the book.
-    files: HashMap<String, Bytes>,
     /// What the pages may do, in a browser.
     policy: HeaderValue,
 }
 
+/// Each file by its path in the book.
+type Files = HashMap<String, Bytes>;
+
 impl Pages {
     /// Builds them.
     pub fn build(port: u16) -> Result<Arc<Self>> {
-        let built = RwLock::new(Arc::new(build(port)?));
-        Ok(Arc::new(Self { port, built, times: watch::Sender::new(1) }))
+        let built = RwLock::new(Arc::new(build()?));
+        Ok(Arc::new(Self { built, times: watch::Sender::new(1), policy: policy(port)? }))
     }
 
-    fn built(&self) -> Arc<Built> {
+    fn built(&self) -> Arc<Files> {
         self.built.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -60,7 +54,7 @@ impl Pages {
         let pages = self.clone();
         thread::Builder::new().name("changes".to_string()).spawn(move || {
             while changes.wait().and_then(|()| changes.begin()).is_ok() {
-                match build(pages.port) {
+                match build() {
                     Ok(built) => {
                         let built = Arc::new(built);
                         *pages.built.write().unwrap_or_else(PoisonError::into_inner) = built;
@@ -75,17 +69,15 @@ impl Pages {
     }
 }
 
-fn build(port: u16) -> Result<Built> {
-    let files = book_reader::build_and(book_reader::folder(), None, |folder| {
-        let mut files = HashMap::new();
+fn build() -> Result<Files> {
+    book_reader::build_and(book_reader::folder(), None, |folder| {
+        let mut files = Files::new();
         read(folder, "", &mut files)?;
         Ok(files)
-    })?;
-    let policy = policy(&files, port)?;
-    Ok(Built { files, policy })
+    })
 }
 
-fn read(folder: &Path, path: &str, files: &mut HashMap<String, Bytes>) -> io::Result<()> {
+fn read(folder: &Path, path: &str, files: &mut Files) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let path = format!("{path}/{}", entry.file_name().display());
@@ -101,7 +93,7 @@ fn read(folder: &Path, path: &str, files: &mut HashMap<String, Bytes>) -> io::Re
 /// A file of the book, or its page that says that there is none.
 pub async fn page(State(pages): State<Arc<Pages>>, uri: Uri) -> Response {
     let path = if uri.path() == "/" { "/index.html" } else { uri.path() };
-    let files = &pages.built().files;
+    let files = pages.built();
     let (status, path) = match files.contains_key(path) {
         true => (StatusCode::OK, path),
         false => (StatusCode::NOT_FOUND, "/404.html"),
@@ -123,7 +115,7 @@ pub async fn headers(State(pages): State<Arc<Pages>>, request: Request, next: Ne
     ];
     let fixed = fixed.map(|(name, value)| (name, HeaderValue::from_static(value)));
     response.headers_mut().extend(fixed);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, pages.built().policy.clone());
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, pages.policy.clone());
     response
 }
 
@@ -137,32 +129,13 @@ pub async fn changed(State(pages): State<Arc<Pages>>) -> impl IntoResponse {
     Sse::new(builds).keep_alive(KeepAlive::default())
 }
 
-/// Files of this server alone, and of the scripts inside a page those that mdBook has put there, each
-/// by its hash. A style can do no harm, and xterm.js makes some.
-fn policy(files: &HashMap<String, Bytes>, port: u16) -> Result<HeaderValue> {
-    let pages = files.iter().filter(|(path, _)| path.ends_with(".html"));
-    let mut hashes = Vec::new();
-    for (path, page) in pages {
-        let page = str::from_utf8(page).with_context(|| path.clone())?;
-        hashes.extend(
-            inline_scripts(page).map(|script| {
-                format!(" 'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(script)))
-            }),
-        );
-    }
-    hashes.sort();
-    hashes.dedup();
+/// Files of this server alone, and no script within a page: the build has moved them to files. A
+/// style can do no harm, and xterm.js makes some.
+fn policy(port: u16) -> Result<HeaderValue> {
     let policy = format!(
-        "default-src 'self'; script-src 'self'{}; style-src 'self' 'unsafe-inline'; \
-         img-src 'self' data:; connect-src 'self' ws://127.0.0.1:{port} ws://localhost:{port}; \
-         object-src 'none'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'",
-        hashes.concat()
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+         connect-src 'self' ws://127.0.0.1:{port} ws://localhost:{port}; \
+         object-src 'none'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
     );
     Ok(HeaderValue::from_str(&policy)?)
-}
-
-fn inline_scripts(page: &str) -> impl Iterator<Item = &str> {
-    let scripts = page.split("<script").skip(1).filter_map(|rest| rest.split_once('>'));
-    let inline = scripts.filter(|(attributes, _)| !attributes.contains("src="));
-    inline.filter_map(|(_, rest)| Some(rest.split_once("</script>")?.0))
 }
