@@ -88,6 +88,7 @@ impl Server {
     pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+        stream.set_nodelay(true).expect("a socket"); // as a browser
         stream
     }
 
