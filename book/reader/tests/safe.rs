@@ -320,7 +320,7 @@ fn the_environment_is_a_list(server: &Server) {
     page.until(PROMPT);
     let keeper = server.descendants()[0];
     let environment = fs::read_to_string(format!("/proc/{keeper}/environ")).expect("UTF-8");
-    let known = ["PATH", "HOME", "USER", "LANG", "TMPDIR", "TERM"];
+    let known = ["PATH", "HOME", "USER", "SHELL", "LANG", "TMPDIR", "TERM"];
     let starts = ["CARGO_", "RUSTUP_", "XDG_"];
     for variable in environment.split_terminator('\0') {
         let name = variable.split('=').next().expect("a name");

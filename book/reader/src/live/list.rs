@@ -85,7 +85,7 @@ pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     let needed = env::vars_os().filter(|(name, _)| {
         name.to_str().is_some_and(|name| {
             let starts = ["CARGO_", "RUSTUP_", "XDG_"];
-            ["PATH", "HOME", "USER", "LANG", "TMPDIR"].contains(&name)
+            ["PATH", "HOME", "USER", "SHELL", "LANG", "TMPDIR"].contains(&name)
                 || starts.iter().any(|start| name.starts_with(start))
         })
     });

@@ -56,6 +56,7 @@ impl Server {
             .arg("serve")
             .args(arguments)
             .env("XDG_STATE_HOME", &state)
+            .env("SHELL", "/bin/sh")
             .env("NOT_ON_THE_LIST", "seen")
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
