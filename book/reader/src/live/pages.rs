@@ -133,8 +133,8 @@ pub async fn changed(State(pages): State<Arc<Pages>>) -> impl IntoResponse {
 /// style can do no harm, and xterm.js makes some.
 fn policy(port: u16) -> Result<HeaderValue> {
     let policy = format!(
-        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
-         connect-src 'self' ws://127.0.0.1:{port} ws://localhost:{port}; \
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+         img-src 'self' data:; connect-src 'self' ws://127.0.0.1:{port} ws://localhost:{port}; \
          object-src 'none'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
     );
     Ok(HeaderValue::from_str(&policy)?)
