@@ -133,7 +133,7 @@ struct Terminado {
 
 impl Terminado {
     fn start() -> Option<Self> {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/terminado.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/jupyters.py");
         let mut python = Command::new("python3");
         python.arg(script).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = python.spawn().ok()?;

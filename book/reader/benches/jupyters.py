@@ -3,6 +3,8 @@
 import asyncio
 
 import terminado
+import tornado.httpserver
+import tornado.netutil
 import tornado.web
 
 
