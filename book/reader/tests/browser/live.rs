@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::axe;
 use crate::driver::Browser;
 use crate::server::{Live, named};
@@ -32,6 +34,20 @@ async fn a_step_is_checked_in_its_box() {
     live.press("Check: step pid").await;
     live.says("step pid", "Ended, exit status ").await;
     assert_eq!(live.browser.errors().await, [""; 0]);
+}
+
+/// Nothing is compressed on the way. The search loads its index when somebody searches, and the
+/// terminal comes when somebody wants one.
+#[tokio::test]
+async fn the_first_page_and_all_it_loads_are_less_than_300_kb() {
+    let Some(live) = Live::start("bytes").await else { return };
+    let sizes = "return ['navigation', 'resource']
+        .flatMap((kind) => performance.getEntriesByType(kind))
+        .map((entry) => entry.encodedBodySize)";
+    let sizes = live.browser.run(sizes).await;
+    let sizes = sizes.as_array().expect("a list").iter().filter_map(Value::as_u64);
+    let bytes = sizes.sum::<u64>();
+    assert!((100_000..300_000).contains(&bytes), "{bytes} bytes");
 }
 
 #[tokio::test]
