@@ -65,7 +65,9 @@ async fn axe_finds_no_violation_in_any_theme_narrow_or_while_it_is_searched() {
                 browser.size(width, 800).await;
                 browser.open(&file(name)).await;
                 browser.theme(theme).await;
-                search(&browser, "namespace").await;
+                if name == SOME[0] {
+                    search(&browser, "namespace").await;
+                }
                 let violations = axe::violations(&browser).await;
                 let here = format!("{name}, {theme}, {width}");
                 found.extend(violations.iter().map(|violation| format!("{here}: {violation}")));
@@ -103,15 +105,21 @@ async fn search(browser: &Browser, words: &str) -> Vec<String> {
 #[tokio::test]
 async fn every_page_works_from_a_file_asks_nobody_and_is_as_wide_as_the_window() {
     let Some(browser) = Browser::start(&[]).await else { return };
-    let wide = "return [...document.querySelectorAll('main *')]
-        .filter((element) => !element.closest('pre, .table-wrapper'))
+    let wide = "const scrolls = (element) => element.localName !== 'main'
+            && (getComputedStyle(element).overflowX === 'auto' || scrolls(element.parentElement));
+        return [...document.querySelectorAll('main *')]
+        .filter((element) => !scrolls(element.parentElement))
         .filter((element) => element.getBoundingClientRect().right > innerWidth)
         .map((element) => element.outerHTML.slice(0, 80))";
     for name in names() {
-        for width in [360, 800, 1280, 3840] {
-            browser.size(width, 800).await;
+        // The table of contents is beside the text where there is room when the page is loaded.
+        for widths in [&[360, 800, 3840][..], &[1280]] {
+            browser.size(widths[0], 800).await;
             browser.open(&file(&name)).await;
-            assert_eq!(browser.run(wide).await, json!([]), "{name}, {width}");
+            for &width in widths {
+                browser.size(width, 800).await;
+                assert_eq!(browser.run(wide).await, json!([]), "{name}, {width}");
+            }
         }
         assert_eq!(browser.errors().await, [""; 0], "{name}");
         let requests = browser.requests().await;
@@ -153,7 +161,7 @@ async fn the_search_finds_claims_errors_calls_and_man_pages() {
 const USABLE: &str = "const usable = 'a[href], button, input, summary, [tabindex=\"0\"]';
     return [...document.querySelectorAll(usable)].filter((element) => {
         const group = document.getElementsByName(element.name);
-        return element.checkVisibility({ visibilityProperty: true })
+        return element.checkVisibility()
             && (element.type !== 'radio' || element === group[0]);
     })";
 
