@@ -7,13 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::http::Method;
-use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
+use fantoccini::wd::{Capabilities, TimeoutConfiguration, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use url::Url;
+
+/// How long a script in a page may take, and whatever it waits for: a lesson may have to be built
+/// first. Only what hangs needs so long.
+pub const LONG: Duration = Duration::from_secs(240);
 
 const INSTALL: &str = "install the packages chromium and chromium-driver";
 
@@ -43,6 +48,8 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{}", driver.port))
             .await
             .unwrap_or_else(|error| panic!("chromedriver gives no session: {error}"));
+        let timeouts = TimeoutConfiguration::new(Some(LONG), Some(LONG), None);
+        client.update_timeouts(timeouts).await.expect("chromedriver takes them");
         Some(Self { client, _driver: driver })
     }
 

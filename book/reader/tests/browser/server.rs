@@ -9,13 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fantoccini::key::Key;
-use fantoccini::wd::TimeoutConfiguration;
 use serde_json::Value;
 
-use crate::driver::Browser;
-
-/// A lesson may have to be built first.
-const LONG: Duration = Duration::from_secs(30);
+use crate::driver::{Browser, LONG};
 
 /// The server, and a browser that knows it.
 pub struct Live {
@@ -30,8 +26,6 @@ pub struct Live {
 impl Live {
     pub async fn start(name: &str) -> Option<Self> {
         let browser = Browser::start(&[]).await?;
-        let timeouts = TimeoutConfiguration::new(Some(LONG), None, None);
-        browser.client.update_timeouts(timeouts).await.expect("scripts may take long");
         let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{name}"));
         let _ = fs::remove_dir_all(&state); // may not be there
         let mut command = Command::new(env!("CARGO_BIN_EXE_book"));
@@ -116,7 +110,7 @@ impl Live {
 
     /// Waits until none of them is left.
     pub fn all_end(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + LONG;
         while !self.processes().is_empty() {
             assert!(Instant::now() < deadline, "still there: {:?}", self.processes());
             thread::sleep(Duration::from_millis(20));
