@@ -4,9 +4,10 @@ mod server;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::time::Instant;
 
 use serde_json::json;
-use server::{Next, Page, Server, alive, until};
+use server::{DEADLINE, Next, Page, Server, alive, until};
 use workbook::contents;
 
 const PROMPT: &str = "[inside uts-demo] $ ";
@@ -205,7 +206,12 @@ fn the_pages_follow_their_sources(server: &Server) {
     assert!(lines.any(|line| line == "content-type: text/event-stream"));
     let chapter = contents::root().join("book/src/glossary.md");
     drop(fs::File::options().append(true).open(chapter).expect("our own"));
-    assert!(lines.any(|line| line.starts_with("data: ")));
+    let start = Instant::now();
+    let is_told = |line: String| {
+        assert!(start.elapsed() < DEADLINE, "nothing but signs of life");
+        line.starts_with("data: ")
+    };
+    assert!(lines.any(is_told));
     assert_eq!(server.ask("GET", "/glossary.html", &[], "").status, 200);
 }
 
