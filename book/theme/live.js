@@ -51,7 +51,7 @@
     /** The picture of a lesson, with the numbers of this host. */
     async function redraw(lesson) {
         const figure = document.querySelector(`figure.map[data-lesson="${lesson}"]`);
-        const answer = figure && await liveServer.ask("GET", `map/${lesson}`).catch(() => null);
+        const answer = figure && await liveServer.ask("POST", `map/${lesson}`).catch(() => null);
         if (!answer) {
             return; // the book's own picture stays
         }
@@ -75,7 +75,7 @@
     });
 
     document.addEventListener("server-gone", () => {
-        changes.close();
+        changes?.close();
         slots.forEach((slot) => slot.disable());
         const words = "The book's server does not answer any more. Start it with cargo book, and " +
             "open the address that it prints.";
@@ -86,13 +86,19 @@
 
     // A browser has few connections to one server, so a page that nobody looks at has none.
     let changes;
+    let built; // how often, when this page was loaded
     function listen() {
         changes?.close();
-        if (document.hidden) {
+        if (document.hidden || liveServer.isGone) {
             return;
         }
         changes = new EventSource("/live/changed");
-        changes.onmessage = () => location.reload();
+        changes.onmessage = ({ data }) => {
+            built ??= data;
+            if (data !== built) {
+                location.reload();
+            }
+        };
         changes.onerror = () => liveServer.terminals().catch(() => {});
     }
     document.addEventListener("visibilitychange", listen);

@@ -78,7 +78,7 @@ fn inside(pages: &Arc<Pages>, sessions: Arc<Sessions>) -> Router {
         .route("/live/{*path}", routing::any(StatusCode::NOT_FOUND))
         .layer(DefaultBodyLimit::max(BODY))
         .layer(from_fn(in_time))
-        .route("/live/map/{lesson}", routing::get(picture::picture)) // has its own time
+        .route("/live/map/{lesson}", routing::post(picture::picture)) // has its own time
 }
 
 /// Who sends a request slowly does not keep us waiting for its rest. To end a terminal takes longest.

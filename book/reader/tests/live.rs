@@ -204,6 +204,7 @@ fn the_pages_follow_their_sources(server: &Server) {
     stream.write_all(request.as_bytes()).expect("it reads the request");
     let mut lines = BufReader::new(stream).lines().map(|line| line.expect("it goes on"));
     assert!(lines.any(|line| line == "content-type: text/event-stream"));
+    assert!(lines.any(|line| line.starts_with("data: "))); // how often so far
     let chapter = contents::root().join("book/src/glossary.md");
     drop(fs::File::options().append(true).open(chapter).expect("our own"));
     let start = Instant::now();

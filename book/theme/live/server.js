@@ -5,11 +5,6 @@ const liveServer = {
     /** Does it answer this page no more? Then it never will: a new start has a new address. */
     isGone: false,
 
-    refusals: {
-        404: "The server has no such thing to run.",
-        429: "Too many terminals are open. Stop one, here or on another page.",
-    },
-
     /** Asks for `/live/PATH`. Anything but a success is an Error with words for the reader. */
     async ask(method, path, body) {
         const headers = { "Content-Type": "application/json" };
@@ -22,7 +17,7 @@ const liveServer = {
             throw new Error("The book's server is gone.");
         }
         if (!answer.ok) {
-            throw new Error(this.refusals[answer.status] ?? `The server says ${answer.status}.`);
+            throw new Error((await answer.text()).trim() || `The server says ${answer.status}.`);
         }
         return answer;
     },

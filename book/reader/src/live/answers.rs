@@ -25,11 +25,12 @@ pub async fn answer(Json(answer): Json<Answer>) -> Response {
         let right = questions::right(&answer.question)?;
         let is_right = answer.option == right + 1;
         let deed = if is_right { Deed::Right } else { Deed::Wrong };
-        Place::of_user().note(&[(deed, &answer.question)]);
-        Some(is_right)
+        let noted = Place::of_user().try_to_note(&[(deed, &answer.question)]);
+        Some(noted.map(|()| is_right).map_err(|refusal| refusal.to_string()))
     });
     match noted.await {
-        Ok(Some(is_right)) => Json(json!({ "right": is_right })).into_response(),
+        Ok(Some(Ok(is_right))) => Json(json!({ "right": is_right })).into_response(),
+        Ok(Some(Err(why))) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(), // it panicked
     }

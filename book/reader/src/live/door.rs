@@ -13,9 +13,6 @@ use axum::middleware::Next;
 use axum::response::{AppendHeaders, IntoResponse as _, Redirect, Response};
 use subtle::ConstantTimeEq as _;
 
-/// What a browser of today adds to each request: where the page is that makes it.
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
 /// The door of one server.
 pub struct Door {
     port: u16,
@@ -89,9 +86,8 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 /// opening a WebSocket either, nor take a page of another port for one of another site.
 fn comes_from_our_page(method: &Method, headers: &HeaderMap) -> bool {
     if !headers.contains_key(header::ORIGIN) {
-        // A page of another port may ask for a picture, and cannot look at it.
-        let is_read = method == Method::GET && !headers.contains_key(header::UPGRADE);
-        return is_read && only(headers, SEC_FETCH_SITE).is_none_or(|site| site == "same-origin");
+        // A page of another port may ask for what only reads, and cannot look at the answer.
+        return method == Method::GET && !headers.contains_key(header::UPGRADE);
     }
     let origin = only(headers, header::ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
     origin.is_some() && origin == only(headers, header::HOST)

@@ -119,9 +119,11 @@ pub async fn headers(State(pages): State<Arc<Pages>>, request: Request, next: Ne
     response
 }
 
-/// A stream with an event for each time that the pages were built again.
+/// A stream that says how often the pages were built so far, and again whenever they are.
 pub async fn changed(State(pages): State<Arc<Pages>>) -> impl IntoResponse {
-    let builds = stream::unfold(pages.times.subscribe(), async |mut times| {
+    let mut times = pages.times.subscribe();
+    times.mark_changed(); // how often so far: this page may have missed some
+    let builds = stream::unfold(times, async |mut times| {
         times.changed().await.ok()?;
         let nth = times.borrow_and_update().to_string();
         Some((anyhow::Ok(Event::default().data(nth)), times))

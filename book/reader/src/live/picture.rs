@@ -7,11 +7,14 @@ use axum::extract::Path;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use workbook::contents;
 
 use super::list;
 
+/// One is drawn at a time.
+static TURN: Mutex<()> = Mutex::const_new(());
 /// It may have to be built first.
 const TIME: Duration = Duration::from_secs(60);
 
@@ -29,7 +32,11 @@ pub async fn picture(Path(lesson): Path<String>) -> Response {
         .envs(list::environment())
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    match timeout(TIME, cargo.output()).await {
+    let drawn = async {
+        let _turn = TURN.lock().await;
+        cargo.output().await
+    };
+    match timeout(TIME, drawn).await {
         Ok(Ok(output)) if output.status.success() => {
             ([(header::CONTENT_TYPE, "image/svg+xml")], output.stdout).into_response()
         }

@@ -99,7 +99,7 @@ async fn start(State(sessions): State<Arc<Sessions>>, Json(wanted): Json<Wanted>
             .into_response();
     };
     if sessions.all().len() >= MOST {
-        let text = format!("{MOST} terminals are open: close one.\n");
+        let text = format!("{MOST} terminals are open. Stop one, here or on another page.\n");
         return (StatusCode::TOO_MANY_REQUESTS, text).into_response();
     }
     let (orders, theirs) = mpsc::channel(4);
