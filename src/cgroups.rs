@@ -184,6 +184,7 @@ impl Group {
             if Instant::now() > end {
                 return Err(Errno::ETIMEDOUT);
             }
+            // Not poll(2): v1 tells nobody of a change, and v2 may tell of it some 10 ms late.
             sleep(A_MOMENT);
         }
         Ok(())
@@ -213,12 +214,9 @@ impl Group {
 
     /// Lets those below a cgroup that is below it have the controllers. It may have no processes. In
     /// v1 all have them.
-    pub fn hand_down(&self, below: &str) -> nix::Result<()> {
+    pub fn hand_down(&self, below: &str) -> Result<(), Refusal> {
         for place in self.places.iter().filter(|place| place.is_v2) {
-            let file = place.folder.join(below).join("cgroup.subtree_control");
-            for controller in &place.controllers {
-                write(&file, &format!("+{controller}"))?;
-            }
+            hand_down(&place.folder.join(below), '+', &place.controllers)?;
         }
         Ok(())
     }
@@ -288,16 +286,7 @@ impl Place {
             }
         }
         fs::create_dir(&self.folder).named(shown("mkdir", &self.folder))?;
-        self.hand_down('+')
-    }
-
-    /// Lets the parent's children have the controllers, or not any more.
-    fn hand_down(&self, sign: char) -> Result<(), Refusal> {
-        for controller in &self.off {
-            let (file, word) = ("cgroup.subtree_control", format!("{sign}{controller}"));
-            write(&self.parent.join(file), &word).named(format!("write({file:?}, {word:?})"))?;
-        }
-        Ok(())
+        hand_down(&self.parent, '+', &self.off)
     }
 
     fn undo(&self) -> nix::Result<()> {
@@ -315,7 +304,7 @@ impl Place {
             sleep(A_MOMENT);
         };
         if !self.off.is_empty() {
-            let _ = self.hand_down('-'); // if it was handed down
+            let _ = hand_down(&self.parent, '-', &self.off); // if it was handed down
         }
         if let Some(aside) = &self.aside {
             for pid in members(aside) {
@@ -325,6 +314,15 @@ impl Place {
         }
         removed
     }
+}
+
+/// Lets the children of a cgroup have these controllers, or not any more.
+fn hand_down(folder: &Path, sign: char, controllers: &[&str]) -> Result<(), Refusal> {
+    for controller in controllers {
+        let (file, word) = ("cgroup.subtree_control", format!("{sign}{controller}"));
+        write(&folder.join(file), &word).named(format!("write({file:?}, {word:?})"))?;
+    }
+    Ok(())
 }
 
 /// Ends whoever is in a cgroup, or in those that its members have made below it, and removes these.

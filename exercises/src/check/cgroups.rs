@@ -75,8 +75,7 @@ pub fn of_a_stage(group: Option<&Group>) -> Result<Way, Refusal> {
     let call = format!("write(\"{WATCHER}/cgroup.procs\", \"0\")");
     cgroups::enter(&doors(WATCHER)?).named(call)?;
     for below in ["", TOP] {
-        let call = format!("write(\"{below}/cgroup.subtree_control\", \"+pids\")");
-        group.hand_down(below).named(call)?;
+        group.hand_down(below)?;
     }
     let places = CONTROLLERS.iter().filter_map(|controller| cgroups::of("self", controller));
     // In v2 it is one hierarchy for all.
