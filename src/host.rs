@@ -15,6 +15,7 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 use nix::unistd::{geteuid, getpid};
 
 use crate::causes::{ROWS, Row, UNKNOWN};
+use crate::proc;
 
 /// A call that this host refused, with what came of it. Displayed as strace(1) would.
 #[derive(Clone, Debug, PartialEq)]
@@ -232,17 +233,13 @@ pub fn has_cap_sys_admin() -> Result<bool, Refusal> {
     const CAP_SYS_ADMIN: u32 = 21; // linux/capability.h
     let file = "/proc/self/status";
     let text = fs::read_to_string(file).named(format!("open({file:?})"))?;
-    let effective = field(&text, "CapEff").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+    let effective =
+        proc::field(&text, "CapEff").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
     Ok(effective.unwrap_or_default() & (1 << CAP_SYS_ADMIN) != 0)
 }
 
-fn field(text: &str, name: &str) -> Option<String> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
 pub(crate) fn status(name: &str) -> Option<String> {
-    field(&fs::read_to_string("/proc/self/status").ok()?, name)
+    proc::field(&fs::read_to_string("/proc/self/status").ok()?, name)
 }
 
 pub(crate) fn setting(name: &str) -> Option<u64> {

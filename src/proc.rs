@@ -44,8 +44,29 @@ pub fn unlike(these: &[String], those: &[String]) -> String {
 pub fn nspid(process: impl Display) -> Result<String, Refusal> {
     let file = format!("/proc/{process}/status");
     let status = read_to_string(&file).named(format!("open({file:?})"))?;
-    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    Ok(pids.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "))
+    Ok(field(&status, "NSpid").unwrap_or_default())
+}
+
+/// A field of proc_pid_status(5), such as `NSpid`, in the text of such a file. Blanks are single.
+pub fn field(status: &str, name: &str) -> Option<String> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// A field of proc_pid_stat(5), from the third on: the second, a name, may have anything in it.
+pub fn stat_field(stat: &str, nth: usize) -> Option<u64> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(nth - 3)?.parse().ok()
+}
+
+/// What an id of ours is in a user namespace with this map: in each line the first id inside, the
+/// first of ours, how many. user_namespaces(7).
+pub fn id_inside(map: &str, id: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
+        let [inside, ours, count] = numbers[..] else { return None };
+        let nth = id.checked_sub(ours).filter(|nth| *nth < count)?;
+        Some(inside + nth)
+    })
 }
 
 /// The name of a process: proc_pid_comm(5).

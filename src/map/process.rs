@@ -129,18 +129,17 @@ impl Everybody {
             return None;
         }
         Some(if self.unseen.contains(&pid) {
-            "only root may see its namespaces"
+            "only root may see its namespaces: run it with sudo"
         } else {
             "no such process"
         })
     }
 
     fn process(&mut self, pid: u32, status: &str, ours: &BTreeSet<String>) -> Option<Process> {
-        let field = |name| field(status, name);
-        let number = |text: &&str| text.parse().ok();
-        let pids: Vec<u32> = field("NSpid")?.iter().filter_map(number).collect();
-        let uid = field("Uid")?.get(1).and_then(number)?;
-        let is_ended = field("State")?.first() == Some(&"Z");
+        let field = |name| proc::field(status, name);
+        let pids: Vec<u32> = field("NSpid")?.split(' ').flat_map(str::parse).collect();
+        let uid = field("Uid")?.split(' ').nth(1)?.parse().ok()?; // the effective one
+        let is_ended = field("State")?.starts_with('Z');
         let within = match self.within(pid, ours, is_ended) {
             Ok(within) => within,
             Err(refused) => {
@@ -213,7 +212,7 @@ impl Relations {
 /// These and whoever descends from them, by what `status` says of each.
 fn family(of: &[u32], status: &BTreeMap<u32, String>) -> BTreeSet<u32> {
     let parents = status.iter().filter_map(|(pid, status)| {
-        let parent = field(status, "PPid")?.first()?.parse().ok()?;
+        let parent = proc::field(status, "PPid")?.parse().ok()?;
         Some((*pid, parent))
     });
     let parents: Vec<(u32, u32)> = parents.collect();
@@ -229,11 +228,6 @@ fn family(of: &[u32], status: &BTreeMap<u32, String>) -> BTreeSet<u32> {
     family
 }
 
-fn field<'status>(status: &'status str, name: &str) -> Option<Vec<&'status str>> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    Some(line.split_whitespace().collect())
-}
-
 /// The namespace that is another's parent or owner: ioctl_ns(2), since Linux 4.9.
 fn related(namespace: &OwnedFd, request: libc::Ioctl) -> Option<(String, OwnedFd)> {
     // SAFETY: both requests take nothing, and make a file descriptor.
@@ -244,22 +238,14 @@ fn related(namespace: &OwnedFd, request: libc::Ioctl) -> Option<(String, OwnedFd
     Some((link.display().to_string(), fd))
 }
 
-/// Field 22 of proc_pid_stat(5). The second is a name in brackets, which may contain anything.
+/// When it was made: in clock ticks since boot.
 fn made(pid: u32) -> Option<u64> {
-    let stat = read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+    proc::stat_field(&read_to_string(format!("/proc/{pid}/stat")).ok()?, 22)
 }
 
-/// What our number for a user is in a process's user namespace: the lines of its map are the first
-/// number there, the first here, how many.
+/// What our number for a user is in a process's user namespace.
 fn uid_inside(pid: u32, uid: u32) -> Option<u32> {
-    let map = read_to_string(format!("/proc/{pid}/uid_map")).ok()?;
-    map.lines().find_map(|line| {
-        let numbers: Vec<u32> = line.split_whitespace().flat_map(str::parse).collect();
-        let [inside, here, count] = numbers[..] else { return None };
-        let nth = uid.checked_sub(here).filter(|nth| *nth < count)?;
-        Some(inside + nth)
-    })
+    proc::id_inside(&read_to_string(format!("/proc/{pid}/uid_map")).ok()?, uid)
 }
 
 /// A process chooses its name, and a terminal obeys some characters.

@@ -41,9 +41,8 @@ pub fn takes() -> Result<Option<Miss>, Refusal> {
     let (mut threads, mut pages) = (0, 0);
     for pid in pids {
         let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default(); // or it ended
-        let (its_threads, its_pages) = threads_and_pages(&stat);
-        threads += its_threads;
-        pages += its_pages;
+        threads += proc::stat_field(&stat, 20).unwrap_or_default() as usize;
+        pages += proc::stat_field(&stat, 24).unwrap_or_default();
     }
     if threads > MOST_PROCESSES {
         return too_many("ls -d /proc/[0-9]*/task/*", threads);
@@ -57,14 +56,6 @@ pub fn takes() -> Result<Option<Miss>, Refusal> {
 pub fn eats() -> Miss {
     let miss = Miss::that(format!("It takes memory without end. {STOPPED}"));
     miss.outside("memory of all its processes", format!("more than {} MiB", MOST_MEMORY >> 20))
-}
-
-/// The fields 20 and 24 of proc_pid_stat(5). The second, a name, may have anything in it.
-fn threads_and_pages(stat: &str) -> (usize, u64) {
-    let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
-    let fields: Vec<_> = fields.split_whitespace().collect();
-    let number = |nth: usize| fields.get(nth - 3).and_then(|field| field.parse::<u64>().ok());
-    (number(20).unwrap_or_default() as usize, number(24).unwrap_or_default())
 }
 
 /// The memory of all on the stage: a page that several have is divided among them.

@@ -78,8 +78,7 @@ impl View {
     /// A field of its status, such as `NSpid`: proc_pid_status(5). Blanks are single.
     pub fn status(&self, field: &str) -> Result<String, Trouble> {
         let status = self.file("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        Ok(line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" "))
+        Ok(proc::field(&status, field).unwrap_or_default())
     }
 
     /// Does something in this process's namespace of one kind. What the process itself may do does

@@ -102,7 +102,8 @@ impl StageUser {
 
 /// A map of our own user namespace for one in it that has the same users, or groups.
 fn the_same(file: &str) -> Result<String, Refusal> {
-    let map = read_to_string(format!("/proc/self/{file}")).named(format!("open({file:?})"))?;
+    let file = format!("/proc/self/{file}");
+    let map = read_to_string(&file).named(format!("open({file:?})"))?;
     // The first inside, the first outside, how many.
     let lines = map.lines().map(|line| {
         let mut numbers = line.split_whitespace();

@@ -3,13 +3,14 @@
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 use workbook::host::Named as _;
+use workbook::proc::id_inside;
 
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
 use crate::check::stage::Stage;
 
 /// Who has no number in a map is this one: user_namespaces(7).
-const NOBODY: u64 = 65534;
+const NOBODY: u32 = 65534;
 
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let container = Container::start(stage)?;
@@ -22,9 +23,10 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
         return Err(miss.into());
     }
     let (uid_map, gid_map) = (probe.file("uid_map")?, probe.file("gid_map")?);
-    let effective = |ids: String| ids.split(' ').nth(1).and_then(|id| id.parse::<u64>().ok());
+    let effective = |ids: String| ids.split(' ').nth(1).and_then(|id| id.parse::<u32>().ok());
     let outside = |field| Ok::<_, Trouble>(effective(probe.status(field)?).unwrap_or(NOBODY));
     let (uid, gid) = (outside("Uid")?, outside("Gid")?);
+    let inside = |map, id| id_inside(map, id).unwrap_or(NOBODY);
     let (inner_uid, inner_gid) = (inside(&uid_map, uid), inside(&gid_map, gid));
     if (inner_uid, inner_gid) == (0, 0) {
         return Ok(());
@@ -46,17 +48,6 @@ pub fn check(stage: &Stage) -> Result<(), Trouble> {
         .inside("cat /proc/self/gid_map", shown(&gid_map))
         .outside("id -u; id -g", format!("{uid} {gid}"));
     Err(container.program.with_last_words(miss).into())
-}
-
-/// What an id of the host is inside. A line of a map: the first id inside, that outside, how many.
-fn inside(map: &str, id: u64) -> u64 {
-    let mut lines = map.lines().map(|line| {
-        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().ok());
-        let mut number = || numbers.next().flatten();
-        let (inside, outside, count) = (number()?, number()?, number()?);
-        id.checked_sub(outside).filter(|nth| *nth < count).map(|nth| inside + nth)
-    });
-    lines.find_map(|inside| inside).unwrap_or(NOBODY)
 }
 
 fn shown(map: &str) -> String {
