@@ -61,7 +61,7 @@ pub fn command(lessons: &[Entry]) -> Command {
             "With PIDs: these processes and those that descend from them.\n\
              With a lesson: its processes at the moment when it has the most namespaces. What the\n\
              lesson prints goes to standard error.\n\
-             Exit codes: 0 drawn, 1 there is no such process or a claim fails, 2 wrong usage,\n\
+             Exit codes: 0 drawn, 1 a process cannot be drawn or a claim fails, 2 wrong usage,\n\
              69 this host cannot run the lesson",
         )
         .arg(

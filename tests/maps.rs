@@ -23,7 +23,7 @@ use workbook::contents;
 
 /// A map of a lesson, with example values.
 fn drawn(lesson: &str, option: &[&str], user: User) -> String {
-    lessons::program(lesson);
+    lessons::program(lesson); // builds container-demo, which is another package's
     let mut command = lessons::command("workbook");
     command.args(["map", lesson]).args(option);
     let output = host::run_as(&mut command, user).output().expect("the workbook starts");
@@ -83,6 +83,16 @@ fn a_lesson_without_namespaces_is_drawn_on_the_host() {
         assert!(!map.contains(" namespace "), "{lesson}: {map}");
         assert!(map.contains(&format!("\n- {lesson}: PID ")), "{map}");
     }
+}
+
+/// Who forces colours has them in the transcript. A picture has no place for them.
+#[test]
+fn a_picture_has_no_colours() {
+    let _turn = census::turn();
+    let mut workbook = lessons::command("workbook");
+    workbook.args(["map", "uts-demo", "--svg"]).env("CLICOLOR_FORCE", "1");
+    let said = text(&workbook.output().expect("the workbook starts").stdout);
+    assert!(said.contains("</svg>") && !said.contains('\x1b'), "{said}");
 }
 
 /// A process in namespaces of its own, as unshare(1) makes them. It ends with its input.

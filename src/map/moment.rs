@@ -31,7 +31,8 @@ impl Run {
     /// Lets a lesson go from observation to observation, looks at it each time, and lets it end. It
     /// dies with us.
     pub(super) fn of(lesson: &str, mut command: Command) -> Result<Self, Refusal> {
-        let mut running = Tool::start(command.arg("--step"), OBSERVATION)?;
+        command.arg("--step").env_remove("CLICOLOR_FORCE"); // a map has no place for colours
+        let mut running = Tool::start(&mut command, OBSERVATION)?;
         let pid = running.pid().as_raw() as u32;
         let mut best: Option<Map> = None;
         let mut observations = 0;
