@@ -118,20 +118,10 @@ fn state() -> PathBuf {
     state
 }
 
-/// Can it be tried here?
-fn is_here(tool: &Tool) -> bool {
-    let missing = workbook::tool::find(tool.program).err();
-    if let Some(refusal) = &missing {
-        assert!(env::var_os("CI").is_none(), "{}: {refusal}", tool.name);
-        eprintln!("not tried here: {}: {refusal}", tool.name);
-    }
-    missing.is_none()
-}
-
 /// All that can be tried here: root's part only by root.
 fn runs() -> Vec<Run> {
     let mut runs = Vec::new();
-    for tool in TOOLS.iter().filter(|tool| is_here(tool)) {
+    for tool in TOOLS.iter().filter(|tool| host::has(tool.program)) {
         let is_possible = |user: &User| match user {
             User::Root => geteuid().is_root(),
             User::Ordinary => !tool.is_for_root,
@@ -176,7 +166,11 @@ fn shown() -> String {
             "" => "passes all".to_string(),
             fails => format!("passes all but {fails}"),
         };
-        let by_root = if *is_for_root { "; only root can, so root is not asked" } else { "" };
+        let by_root = match (is_for_root, words.split_whitespace().any(|word| word == "user")) {
+            (false, _) => "",
+            (true, true) => "; only root can",
+            (true, false) => "; only root can, so root is not asked",
+        };
         let _ = writeln!(text, "    {passes}{by_root}");
         for LeftOut { out, instead, fails, .. } in *left_out {
             let how = match *instead {
