@@ -94,7 +94,7 @@ fn a_lesson_that_somebody_has_seen_is_noted_once() {
 
 #[test]
 fn ten_at_once_lose_nothing() {
-    if !lessons::strace_is_here() {
+    if !host::has("strace") {
         return;
     }
     let state = State::new();
@@ -149,7 +149,7 @@ fn a_cut_line_is_written_over() {
 /// At the call that would make the file shorter, and at the one that would replace it.
 #[test]
 fn who_is_killed_while_it_is_written_loses_nothing() {
-    if !lessons::strace_is_here() {
+    if !host::has("strace") {
         return;
     }
     let all = [FIRST, "ran uts-demo", "wrong pid-demo/1"];

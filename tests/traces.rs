@@ -536,7 +536,7 @@ fn a_level_killed_before_its_child_is_ready_is_missed_at_once() {
     in_workers(
         || lessons::here().into_iter().filter(|name| name == "nested-pid-demo").collect(),
         |turn, lesson| {
-            if !lessons::strace_is_here() {
+            if !host::has("strace") {
                 return;
             }
             let delay = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl"];

@@ -40,7 +40,7 @@ impl Drop for Folder {
 type Contestant = (&'static str, Vec<String>);
 
 fn main() -> Result<()> {
-    // cargo test builds and runs it too, without this argument.
+    // cargo test --all-targets runs it too, without this argument.
     if !env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }

@@ -28,7 +28,7 @@ impl Drop for Folder {
 }
 
 fn main() -> Result<()> {
-    // cargo test builds and runs it too, without this argument.
+    // cargo test --all-targets runs it too, without this argument.
     if !env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }

@@ -24,7 +24,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 use workbook::proc::{children, comm, nspid, pidfd};
-use workbook::tool::{self, Tool};
+use workbook::tool::Tool;
 
 /// Both kinds of user.
 const USERS: [User; 2] = [User::Ordinary, User::Root];
@@ -88,16 +88,6 @@ fn is_here(language: &str) -> bool {
         eprintln!("{language}: not tried here, for there is no {tool}");
     }
     is_here
-}
-
-/// As for a language: strace(1) stops and kills programs where we want it.
-fn strace_is_here() -> bool {
-    let missing = tool::find("strace").err();
-    if let Some(refusal) = &missing {
-        assert!(std::env::var_os("CI").is_none(), "{refusal}");
-        eprintln!("not tried here: {refusal}");
-    }
-    missing.is_none()
 }
 
 /// A folder of folders, each with a program `run`: the worked ones, and those with a mistake.
@@ -206,7 +196,7 @@ fn what_a_killed_start_has_left_is_removed_by_the_next_and_nothing_else() {
 
 #[test]
 fn a_killed_start_leaves_no_package() {
-    if !strace_is_here() {
+    if !host::has("strace") {
         return;
     }
     let above = folder("killed-start");
@@ -275,7 +265,7 @@ fn a_mistake_is_told() {
 
 #[test]
 fn a_child_whose_parent_was_killed_before_it_has_asked_for_that_runs_nothing() {
-    if !strace_is_here() {
+    if !host::has("strace") {
         return;
     }
     // From step 11 on who is killed leaves a cgroup, and there is no stage here to go with it.

@@ -179,13 +179,3 @@ fn listed(name: &str, kind: &str) -> Vec<(String, String)> {
     let pairs = lines.map(|line| line.trim().split_once(' ').expect("a name and a text"));
     pairs.map(|(name, text)| (name.to_string(), text.trim().to_string())).collect()
 }
-
-/// Is strace(1) here, to stop a program at a call? In CI it has to be.
-pub fn strace_is_here() -> bool {
-    let is_here = workbook::tool::find("strace").is_ok();
-    assert!(is_here || env::var_os("CI").is_none(), "strace(1) is not installed");
-    if !is_here {
-        eprintln!("not tried here: strace(1) is not installed");
-    }
-    is_here
-}

@@ -26,7 +26,7 @@ const MUCH: usize = 100_000_000;
 const PROMPT: &str = "[inside uts-demo] $ ";
 
 fn main() {
-    // cargo test builds and runs it too, without this argument.
+    // cargo test --all-targets runs it too, without this argument.
     if !env::args().any(|argument| argument == "--bench") {
         return;
     }

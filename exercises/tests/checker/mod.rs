@@ -5,7 +5,7 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{self, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,8 +16,12 @@ use crate::host::{self, User};
 
 /// Both kinds of user.
 pub const USERS: [User; 2] = [User::Ordinary, User::Root];
-/// Every process of a run has it in its environment, and passes it on.
-pub const MARK: &str = "CHECK_TEST";
+/// Every process that we start has it in its environment, and passes it on. Other runs of the tests
+/// have another.
+pub fn mark() -> String {
+    format!("CHECK_TEST_{}", process::id())
+}
+
 /// For what takes a moment.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -38,7 +42,7 @@ pub fn folder(name: &str) -> PathBuf {
 
 pub fn checker(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_exercises"));
-    command.arg("check").args(words).env(MARK, "1").stdin(Stdio::null());
+    command.arg("check").args(words).env(mark(), "1").stdin(Stdio::null());
     let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("state");
     fs::create_dir_all(&state).expect("a folder");
     fs::set_permissions(&state, Permissions::from_mode(0o777)).expect("our own");
@@ -91,9 +95,10 @@ pub fn entries(folder: impl AsRef<Path>) -> Vec<String> {
 
 /// The processes of a run that are still there.
 pub fn left() -> Vec<String> {
+    let mark = format!("{}=1", mark());
     let is_one = |pid: &String| {
         let environment = fs::read(format!("{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|word| word == format!("{MARK}=1").as_bytes())
+        environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
     };
     entries("/proc").into_iter().filter(is_one).collect()
 }
