@@ -1,4 +1,4 @@
-//! `workbook map`: draws who is in which namespace, as `/proc` tells it. Like lsns(8), in boxes.
+//! `workbook map`: draws who is in which namespace, as `/proc` tells it. Like lsns(8), but it explains.
 
 mod moment;
 mod nest;

@@ -213,8 +213,8 @@ def limited():
 
 
 def hands_down(group):
-    """In v2 a cgroup with processes in it, such as ours, hands no controller down to those below it.
-    So this is the nearest above it that does."""
+    """In v2 no process can be limited below a cgroup with processes in it, such as ours. So this is
+    the nearest above it that hands pids down."""
     while group != "/sys/fs":
         with open(f"{group}/cgroup.subtree_control") as file:
             if "pids" in file.read().split():

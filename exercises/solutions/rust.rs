@@ -230,8 +230,8 @@ fn limited() -> Result<PathBuf, String> {
     Ok(group)
 }
 
-/// In v2 a cgroup with processes in it, such as ours, hands no controller down to those below it. So
-/// this is the nearest above it that does.
+/// In v2 no process can be limited below a cgroup with processes in it, such as ours. So this is the
+/// nearest above it that hands pids down.
 fn hands_down(ours: &Path) -> Result<PathBuf, String> {
     let does = |folder: &&Path| {
         let on = fs::read_to_string(folder.join("cgroup.subtree_control"));

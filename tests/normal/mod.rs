@@ -14,8 +14,9 @@ use nix::unistd::gethostname;
 const FIRST_PID: usize = 48212;
 /// A lesson's own, where a map shows it and the transcript does not.
 const LESSON_PID: usize = 48211;
-/// And where no lesson has a say: in LXC's containers.
-const FIRST_PID_INSIDE: usize = 7;
+/// And where no lesson has a say, in LXC's containers: in the outer PID namespace, and in the inner
+/// one, where the numbers are lower, for who is born there takes one of the outer, too.
+const FIRST_PIDS_INSIDE: [usize; 2] = [30, 7];
 /// The inodes of the first namespaces of a kernel: PROC_*_INIT_INO in linux/proc_ns.h.
 const HOST_INODES: [(&str, usize); 8] = [
     ("mnt", 4026531832),
@@ -292,15 +293,19 @@ impl Seen {
         let is_lessons = !has_seen(&known, outside)
             && self.lesson.get_or_insert_with(|| outside.to_string()) == outside;
         let mut out = if is_lessons { LESSON_PID.to_string() } else { self.pids(outside) };
+        let mut level = 0;
         for part in inside.split_inclusive(|c: char| !c.is_ascii_digit()) {
             let number = part.trim_end_matches(|c: char| !c.is_ascii_digit());
             let known =
                 self.numbers.get(&FIRST_PID).is_some_and(|seen| seen.contains(&number.into()));
             out += &match number.parse() {
                 Ok(4..) if known => self.pids(number),
-                Ok(3..) if !self.chosen.contains(number) => self.number(FIRST_PID_INSIDE, number),
+                Ok(3..) if !self.chosen.contains(number) => {
+                    self.number(FIRST_PIDS_INSIDE[level.min(1)], number)
+                }
                 Ok::<u32, _>(_) | Err(_) => number.to_string(),
             };
+            level += usize::from(!number.is_empty());
             out += &part[number.len()..];
         }
         out

@@ -8,7 +8,7 @@
 //!     program       the program
 //! ```
 //!
-//! In v2 a cgroup with processes in it hands no controller down: cgroups(7), "no internal
+//! In v2 no process can be limited below a cgroup with processes in it: cgroups(7), "no internal
 //! processes". So nobody is in the inner ones.
 
 use std::collections::BTreeMap;
