@@ -30,9 +30,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// A browser, with more arguments for Chromium than it always gets. Nothing where none is
-    /// installed, which in CI is a failure.
-    pub async fn start(arguments: &[&str]) -> Option<Self> {
+    /// A browser; nothing where none is installed, which in CI is a failure.
+    pub async fn start() -> Option<Self> {
         if !is_installed("chromedriver") || !is_installed("chromium") {
             assert!(env::var_os("CI").is_none(), "no browser: {INSTALL}");
             static SAID: Once = Once::new();
@@ -44,7 +43,7 @@ impl Browser {
         }
         let driver = Driver::start();
         let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities(&driver.profile, arguments))
+            .capabilities(capabilities(&driver.profile))
             .connect(&format!("http://127.0.0.1:{}", driver.port))
             .await
             .unwrap_or_else(|error| panic!("chromedriver gives no session: {error}"));
@@ -136,7 +135,7 @@ fn is_installed(program: &str) -> bool {
     env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-fn capabilities(profile: &Path, more: &[&str]) -> Capabilities {
+fn capabilities(profile: &Path) -> Capabilities {
     let mut arguments = vec![
         "--headless=new".to_string(),
         format!("--user-data-dir={}", profile.display()),
@@ -147,7 +146,6 @@ fn capabilities(profile: &Path, more: &[&str]) -> Capabilities {
     let quiet = ["gpu", "quic", "background-networking", "component-update", "sync", "extensions"];
     arguments.extend(quiet.iter().map(|what| format!("--disable-{what}")));
     arguments.push("--no-first-run".to_string());
-    arguments.extend(more.iter().map(ToString::to_string));
     let wanted = json!({
         "goog:chromeOptions": { "args": arguments },
         "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },

@@ -11,7 +11,7 @@ use crate::r#static::file;
 
 #[tokio::test]
 async fn an_answer_in_the_page_is_kept_as_study_keeps_it() {
-    let Some(live) = Live::start("answer").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("pid-demo").await;
     let question = "document.querySelector('[data-question=\"pid-demo/1\"]')";
     for (option, said, kept) in [(1, "Not so.", "wrong"), (3, "As you said.", "right")] {
@@ -20,7 +20,7 @@ async fn an_answer_in_the_page_is_kept_as_study_keeps_it() {
         live.browser.run(&format!("{question}.querySelector('button').click()")).await;
         let status = format!("{question}.querySelector('[role=status]').textContent");
         live.until(&format!("{status} === '{said} Kept.'")).await;
-        let progress = live.state.join("starting-with-linux-containers/progress");
+        let progress = live.server.state.join("starting-with-linux-containers/progress");
         let progress = fs::read_to_string(progress).expect("progress is kept");
         assert_eq!(progress.lines().last(), Some(&*format!("{kept} pid-demo/1")));
     }
@@ -29,7 +29,7 @@ async fn an_answer_in_the_page_is_kept_as_study_keeps_it() {
 
 #[tokio::test]
 async fn a_step_is_checked_in_its_box() {
-    let Some(live) = Live::start("check").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("your-turn").await;
     live.press("Check: step pid").await;
     live.says("step pid", "Ended, exit status ").await;
@@ -40,7 +40,7 @@ async fn a_step_is_checked_in_its_box() {
 /// terminal comes when somebody wants one.
 #[tokio::test]
 async fn the_first_page_and_all_it_loads_are_less_than_300_kb() {
-    let Some(live) = Live::start("bytes").await else { return };
+    let Some(live) = Live::start().await else { return };
     let sizes = "return ['navigation', 'resource']
         .flatMap((kind) => performance.getEntriesByType(kind))
         .map((entry) => entry.encodedBodySize)";
@@ -52,9 +52,9 @@ async fn the_first_page_and_all_it_loads_are_less_than_300_kb() {
 
 #[tokio::test]
 async fn without_the_cookie_and_in_a_file_nothing_is_live() {
-    let Some(live) = Live::start("static").await else { return };
-    let Some(other) = Browser::start(&[]).await else { return };
-    for page in [format!("{}/pid-demo.html", live.origin), file("pid-demo")] {
+    let Some(live) = Live::start().await else { return };
+    let Some(other) = Browser::start().await else { return };
+    for page in [format!("{}/pid-demo.html", live.server.origin()), file("pid-demo")] {
         other.open(&page).await;
         let marks = other.run("return document.querySelectorAll('.run').length").await;
         assert_eq!(marks, 3, "{page}");
@@ -66,12 +66,12 @@ async fn without_the_cookie_and_in_a_file_nothing_is_live() {
 
 #[tokio::test]
 async fn a_server_that_is_gone_is_said_and_the_page_still_reads() {
-    let Some(mut live) = Live::start("gone").await else { return };
+    let Some(mut live) = Live::start().await else { return };
     live.open("uts-demo").await;
     live.press("Stand inside: uts-demo, inside").await;
     live.shows("uts-demo, inside", "[inside uts-demo]").await;
-    live.process.kill().expect("it is there");
-    live.process.wait().expect("it ends");
+    live.server.process.kill().expect("it is there");
+    live.server.process.wait().expect("it ends");
     live.until("document.querySelector('[role=alert]').textContent.includes('cargo book')").await;
     let buttons = "[...document.querySelectorAll('.live button:not([hidden])')]";
     live.until(&format!("{buttons}.every((button) => button.disabled)")).await;
@@ -84,7 +84,7 @@ async fn a_server_that_is_gone_is_said_and_the_page_still_reads() {
 
 #[tokio::test]
 async fn axe_finds_nothing_beside_an_open_terminal() {
-    let Some(live) = Live::start("axe").await else { return };
+    let Some(live) = Live::start().await else { return };
     let mut found = Vec::new();
     for (theme, width) in
         [("light", 1800), ("navy", 360), ("rust", 1280), ("coal", 1280), ("ayu", 800)]

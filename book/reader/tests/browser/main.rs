@@ -3,6 +3,8 @@
 mod axe;
 mod driver;
 mod live;
+#[path = "../server/mod.rs"]
+mod process;
 mod server;
 mod r#static;
 mod terminals;

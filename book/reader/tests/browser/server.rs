@@ -1,10 +1,6 @@
 //! The server, with a browser that came by the address that it printed.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,43 +8,25 @@ use fantoccini::key::Key;
 use serde_json::Value;
 
 use crate::driver::{Browser, LONG};
+use crate::process::Server;
 
 /// The server, and a browser that knows it.
 pub struct Live {
     pub browser: Browser,
-    pub process: Child,
-    /// Such as `http://127.0.0.1:4000`.
-    pub origin: String,
-    /// Where the reader's progress is kept. All that the server starts has it in its environment.
-    pub state: PathBuf,
+    /// All that it starts has its `XDG_STATE_HOME` in its environment.
+    pub server: Server,
 }
 
 impl Live {
-    pub async fn start(name: &str) -> Option<Self> {
-        let browser = Browser::start(&[]).await?;
-        let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("live-{name}"));
-        let _ = fs::remove_dir_all(&state); // may not be there
-        let mut command = Command::new(env!("CARGO_BIN_EXE_book"));
-        command
-            .args(["serve", "--port", "0"])
-            .env("XDG_STATE_HOME", &state)
-            .env("SHELL", "/bin/sh");
-        if fs::metadata("/proc/self").expect("/proc").uid() == 0 {
-            command.arg("--allow-root");
-        }
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("the program starts");
-        let stdout = BufReader::new(process.stdout.take().expect("stdout is a pipe"));
-        let mut lines = stdout.lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains("/open/")).expect("it says where it is");
-        let address = &line[line.find("http://").expect("an address")..];
-        let address = address.split_whitespace().next().expect("an address").to_string();
-        let (origin, _) = address.split_once("/open/").expect("an address");
-        browser.open(&address).await;
-        Some(Self { browser, process, origin: origin.to_string(), state })
+    pub async fn start() -> Option<Self> {
+        let browser = Browser::start().await?;
+        let server = Server::start_with(&["--allow-root"], &[]);
+        browser.open(&format!("{}{}", server.origin(), server.path)).await;
+        Some(Self { browser, server })
     }
 
     pub async fn open(&self, page: &str) {
-        self.browser.open(&format!("{}/{page}.html", self.origin)).await;
+        self.browser.open(&format!("{}/{page}.html", self.server.origin())).await;
         self.until("document.querySelector('.live button')").await;
     }
 
@@ -92,10 +70,10 @@ impl Live {
     /// The processes that the server has started, in whatever namespace, and what they started: the
     /// PID and the command.
     pub fn processes(&self) -> Vec<String> {
-        let mark = format!("XDG_STATE_HOME={}", self.state.display());
+        let mark = format!("XDG_STATE_HOME={}", self.server.state.display());
         let entries = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
         let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let pids = pids.filter(|pid| *pid != self.process.id().to_string());
+        let pids = pids.filter(|pid| *pid != self.server.process.id().to_string());
         // One that ends meanwhile, or is another's, has no environment to read.
         pids.filter(|pid| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -115,14 +93,6 @@ impl Live {
             assert!(Instant::now() < deadline, "still there: {:?}", self.processes());
             thread::sleep(Duration::from_millis(20));
         }
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -44,7 +44,7 @@ const SOME: [&str; 4] = ["pid-demo", "overlay-demo", "refused-demo", "what-a-con
 
 #[tokio::test]
 async fn axe_finds_no_violation() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     browser.size(1280, 800).await;
     let mut found = Vec::new();
     for name in names() {
@@ -57,7 +57,7 @@ async fn axe_finds_no_violation() {
 
 #[tokio::test]
 async fn axe_finds_no_violation_in_any_theme_narrow_or_while_it_is_searched() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     let mut found = Vec::new();
     for name in SOME {
         for theme in THEMES {
@@ -104,7 +104,7 @@ async fn search(browser: &Browser, words: &str) -> Vec<String> {
 /// wide scrolls by itself.
 #[tokio::test]
 async fn every_page_works_from_a_file_asks_nobody_and_is_as_wide_as_the_window() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     let wide = "const scrolls = (element) => element.localName !== 'main'
             && (getComputedStyle(element).overflowX === 'auto' || scrolls(element.parentElement));
         return [...document.querySelectorAll('main *')]
@@ -147,7 +147,7 @@ const FOUND: [(&str, &str); 10] = [
 
 #[tokio::test]
 async fn the_search_finds_claims_errors_calls_and_man_pages() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     for (words, chapter) in FOUND {
         browser.open(&file("introduction")).await;
         let found = search(&browser, words).await;
@@ -167,7 +167,7 @@ const USABLE: &str = "const usable = 'a[href], button, input, summary, [tabindex
 
 #[tokio::test]
 async fn the_tab_key_reaches_everything_and_first_a_way_to_the_text() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     for width in [360, 1280] {
         browser.size(width, 800).await;
         browser.open(&file("pid-demo")).await;
@@ -191,7 +191,7 @@ async fn the_tab_key_reaches_everything_and_first_a_way_to_the_text() {
 
 #[tokio::test]
 async fn a_single_key_is_the_readers_and_the_contents_open_by_keyboard() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     browser.size(360, 800).await;
     browser.open(&file("pid-demo")).await;
     for key in ["s", "/", "?", &Key::Right.to_string(), &Key::Left.to_string()] {
@@ -211,7 +211,7 @@ async fn a_single_key_is_the_readers_and_the_contents_open_by_keyboard() {
 /// Of a dark theme, too. What is folded away stays away.
 #[tokio::test]
 async fn in_print_a_page_is_black_on_white_without_controls() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     browser.open(&file("pid-demo")).await;
     browser.theme("navy").await;
     browser.debug("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
@@ -227,7 +227,7 @@ async fn in_print_a_page_is_black_on_white_without_controls() {
 /// Pages and widths for people to look at, in target/tmp/screenshots.
 #[tokio::test]
 async fn screenshots() {
-    let Some(browser) = Browser::start(&[]).await else { return };
+    let Some(browser) = Browser::start().await else { return };
     for name in ["introduction", "pid-demo", "overlay-demo"] {
         for (width, theme) in [(1280, "light"), (360, "navy")] {
             browser.size(width, 2400).await;

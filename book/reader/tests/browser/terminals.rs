@@ -28,7 +28,7 @@ const INSIDE: &str = "uts-demo, inside";
 
 #[tokio::test]
 async fn a_lesson_runs_and_steps_and_is_stopped() {
-    let Some(live) = Live::start("run").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("pid-demo").await;
     let picture = "document.querySelector('figure.map[data-lesson=\"pid-demo\"] svg').textContent";
     assert!(live.is(&format!("{picture}.includes('PID 48213')")).await);
@@ -67,7 +67,7 @@ async fn a_lesson_runs_and_steps_and_is_stopped() {
 
 #[tokio::test]
 async fn a_name_set_inside_is_not_the_host_s_and_the_last_page_that_leaves_ends_it() {
-    let Some(live) = Live::start("inside").await else { return };
+    let Some(live) = Live::start().await else { return };
     let host = host();
     live.open("uts-demo").await;
     live.press(&format!("Stand inside: {INSIDE}")).await;
@@ -99,7 +99,7 @@ async fn a_name_set_inside_is_not_the_host_s_and_the_last_page_that_leaves_ends_
 
 #[tokio::test]
 async fn the_keyboard_alone_is_enough() {
-    let Some(live) = Live::start("keyboard").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("uts-demo").await;
     let wanted =
         format!("document.activeElement === {}", named(&format!("Stand inside: {INSIDE}")));
@@ -138,7 +138,7 @@ async fn the_keyboard_alone_is_enough() {
 
 #[tokio::test]
 async fn much_output_and_a_small_window() {
-    let Some(live) = Live::start("terminal").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("uts-demo").await;
     live.press(&format!("Stand inside: {INSIDE}")).await;
     live.shows(INSIDE, "[inside uts-demo]").await;
@@ -156,7 +156,7 @@ async fn much_output_and_a_small_window() {
 
 #[tokio::test]
 async fn what_is_copied_and_what_is_pasted() {
-    let Some(live) = Live::start("clipboard").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("uts-demo").await;
     live.press(&format!("Stand inside: {INSIDE}")).await;
     live.shows(INSIDE, "[inside uts-demo]").await;
@@ -198,7 +198,7 @@ async fn what_is_copied_and_what_is_pasted() {
 
 #[tokio::test]
 async fn another_page_takes_a_terminal_over() {
-    let Some(live) = Live::start("taken").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("uts-demo").await;
     live.press(&format!("Stand inside: {INSIDE}")).await;
     live.shows(INSIDE, "[inside uts-demo]").await;
@@ -214,7 +214,7 @@ async fn another_page_takes_a_terminal_over() {
 
 #[tokio::test]
 async fn a_line_that_drops_is_taken_up_again() {
-    let Some(live) = Live::start("dropped").await else { return };
+    let Some(live) = Live::start().await else { return };
     live.open("uts-demo").await;
     let kept = "window.sockets = [];
         window.WebSocket = class extends WebSocket {
