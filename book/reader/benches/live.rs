@@ -17,13 +17,12 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use serde_json::{Value, json};
-use server::{Next, Page, Server};
+use server::{Next, PROMPT, Page, Server, memory};
 use tungstenite::{ClientRequestBuilder, Message, WebSocket};
 
 const KEYS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 const MUCH: usize = 100_000_000;
-const PROMPT: &str = "[inside uts-demo] $ ";
 
 fn main() {
     // cargo test --all-targets runs it too, without this argument.
@@ -69,7 +68,7 @@ impl Terminal for Page {
 }
 
 fn ours(server: &Server, count: u32) {
-    let before = memory(&[server.process.id()]);
+    let before = memory(server.process.id());
     let ids: Vec<_> = (0..count).map(|_| server.run("uts-demo", "shell")).collect();
     let mut pages: Vec<_> = ids.iter().map(|id| server.show(id)).collect();
     pages.iter_mut().for_each(|page| drop(page.until(PROMPT)));
@@ -77,7 +76,12 @@ fn ours(server: &Server, count: u32) {
     of_us.push(server.process.id()); // and the keepers
     let terminals = pages.into_iter().map(|page| Box::new(page) as Box<dyn Terminal>);
     let times = times(terminals.collect());
-    row(count, "this book's", &times, memory(&of_us).saturating_sub(before));
+    row(
+        count,
+        "this book's",
+        &times,
+        of_us.into_iter().map(memory).sum::<u64>().saturating_sub(before),
+    );
     for id in ids {
         server.ask_as_page("DELETE", &format!("/live/terminals/{id}"), "");
     }
@@ -116,16 +120,6 @@ fn row(count: u32, whose: &str, times: &[Duration], memory: u64) {
     );
 }
 
-/// Their part of the memory, in KiB: proc_pid_smaps(5).
-fn memory(pids: &[u32]) -> u64 {
-    let part = |pid: &u32| {
-        let sums = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-        let line = sums.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    pids.iter().filter_map(part).sum()
-}
-
 struct Terminado {
     process: Child,
     port: u16,
@@ -146,12 +140,12 @@ impl Terminado {
     }
 
     fn measure(self, count: u32) {
-        let before = memory(&[self.process.id()]);
+        let before = memory(self.process.id());
         let shells = (0..count).map(|_| Box::new(Shell::of(self.port)) as Box<dyn Terminal>);
         let mut shells: Vec<_> = shells.collect();
         shells.iter_mut().for_each(|shell| shell.hears(" "));
         let times = times(shells);
-        row(count, "Jupyter's", &times, memory(&[self.process.id()]).saturating_sub(before));
+        row(count, "Jupyter's", &times, memory(self.process.id()).saturating_sub(before));
     }
 }
 

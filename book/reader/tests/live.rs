@@ -7,10 +7,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::time::Instant;
 
 use serde_json::json;
-use server::{DEADLINE, Next, Page, Server, alive, until};
+use server::{DEADLINE, Next, PROMPT, Page, Server, alive, until};
 use workbook::contents;
-
-const PROMPT: &str = "[inside uts-demo] $ ";
 
 /// One server for most: to build the book is most of the work.
 #[test]

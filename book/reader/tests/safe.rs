@@ -12,11 +12,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use server::{DEADLINE, Next, Page, Server, until};
+use server::{DEADLINE, Next, PROMPT, Page, Server, memory, until};
 use tungstenite::Message;
 
 const RUN: &str = r#"{"lesson":"pid-demo","run":"step","page":"/x.html","cols":80,"rows":24}"#;
-const PROMPT: &str = "[inside uts-demo] $ ";
 
 /// One server for all: to build the book is most of the work.
 #[test]
@@ -362,23 +361,15 @@ fn a_terminal_too_many_is_refused(server: &Server) {
     nothing_was_started(server, "once they are ended");
 }
 
-/// How much memory a process has of its own or shares, in KiB: its part.
-fn memory(server: &Server) -> u64 {
-    let file = format!("/proc/{}/smaps_rollup", server.process.id());
-    let sums = fs::read_to_string(file).expect("our own process");
-    let line = sums.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a sum");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 fn has_not_grown(server: &Server, before: u64) {
-    let grown = memory(server).saturating_sub(before);
+    let grown = memory(server.process.id()).saturating_sub(before);
     assert!(grown < 8 * 1024, "it has grown by {grown} KiB");
 }
 
 #[test]
 fn it_stands_what_a_crowd_does() {
     let server = Server::start();
-    let (files, before) = (server.files().0, memory(&server));
+    let (files, before) = (server.files().0, memory(server.process.id()));
     a_thousand_connections_leave_room(&server, files);
     who_sends_slowly_is_cut_off(&server);
     nothing_is_lost_of_much(&server, before);

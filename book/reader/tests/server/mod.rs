@@ -18,6 +18,8 @@ use workbook::proc;
 
 /// Longer than anything here takes. Only what hangs needs so long.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// What the shell inside uts-demo asks with.
+pub const PROMPT: &str = "[inside uts-demo] $ ";
 
 pub struct Server {
     pub process: Child,
@@ -283,6 +285,13 @@ impl Page {
     pub fn tell(&mut self, word: &Value) -> tungstenite::Result<()> {
         self.socket.send(Message::text(word.to_string()))
     }
+}
+
+/// The part of the memory that is a process's own, in KiB: proc_pid_smaps(5).
+pub fn memory(pid: u32) -> u64 {
+    let sums = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("ours");
+    let line = sums.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a sum");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Waits until it is so. Returns how long that took.
