@@ -21,6 +21,7 @@ fn terminals_from_their_start_to_their_end() {
     ctrl_c_ends_what_runs_and_not_the_terminal(&server);
     a_page_that_comes_back_finds_what_was_said(&server);
     the_newest_page_has_it(&server);
+    a_page_that_talks_on_hears_the_end(&server);
     delete_ends_whatever_was_started_there(&server);
     without_a_page_it_ends(&server);
     a_step_is_checked(&server);
@@ -99,7 +100,8 @@ fn letters_come_as_they_are(server: &Server) {
 
 fn ctrl_c_ends_what_runs_and_not_the_terminal(server: &Server) {
     let (_, mut page) = shell(server);
-    page.types("sh -c 'echo go; echo on; sleep 1000'\r");
+    // Who says it is the one that gets the signal: the shell has given it the terminal.
+    page.types("sh -c 'echo go; echo on; exec sleep 1000'\r");
     page.until("go\r\non\r\n");
     page.types("\x03");
     page.until(PROMPT);
@@ -192,6 +194,18 @@ fn an_answer_is_kept(server: &Server) {
         let said = json!({ "question": question, "option": 1 }).to_string();
         assert_eq!(server.ask_as_page("POST", "/live/answers", &said).status, 404, "{question}");
     }
+}
+
+/// Until it has heard of the end it may talk. A browser whose word is refused throws away what it has
+/// not read yet, and would never know how the run has ended.
+fn a_page_that_talks_on_hears_the_end(server: &Server) {
+    let (_, mut page) = shell(server);
+    page.types("exit\r");
+    until("it has ended", || server.terminals().is_empty());
+    for _ in 0..100 {
+        page.tell(&json!({ "seen": 0 })).expect("it listens still");
+    }
+    assert_eq!(page.end(), json!(0));
 }
 
 /// An editor that saves closes a file that it could write to.

@@ -258,6 +258,7 @@ impl Terminal {
     fn leave(&mut self, code: CloseCode, why: &'static str) {
         if let Some(page) = self.page.take() {
             page.send(Message::Close(Some(CloseFrame { code, reason: why.into() })));
+            page.leave();
         }
         self.since = Instant::now();
     }
@@ -311,6 +312,17 @@ impl Page {
             }
         });
         Self { words, queue }
+    }
+
+    /// Reads until the page has closed its end, too. If the connection were gone before, the next word
+    /// of the page would be refused, and a browser then throws away what it has not read yet, such as
+    /// how the run has ended.
+    fn leave(mut self) {
+        drop(self.queue);
+        tokio::spawn(timeout(
+            SLOW,
+            async move { while let Some(Ok(_)) = self.words.next().await {} },
+        ));
     }
 
     /// Where the queue is full, which only words can meet, the page sees the end of the connection.
