@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -65,11 +66,18 @@ fn usage() -> Command {
         )
 }
 
-fn serving() -> [Arg; 3] {
+fn serving() -> [Arg; 4] {
     let flag = |name, help| Arg::new(name).long(name).help(help).action(ArgAction::SetTrue);
-    let port = Arg::new("port").long("port").value_name("PORT");
+    let option = |name, value, help| Arg::new(name).long(name).value_name(value).help(help);
     [
-        port.help("Which port (default: a free one)").value_parser(value_parser!(u16)),
+        option("port", "PORT", "Which port (default: a free one)").value_parser(value_parser!(u16)),
+        option(
+            "idle",
+            "SECONDS",
+            "End a terminal in which nothing is typed or printed for so long",
+        )
+        .value_parser(value_parser!(u32).range(1..))
+        .default_value("1800"),
         flag("open", "Open it in your browser"),
         flag("allow-root", "Have terminals in the page also as root"),
     ]
@@ -97,7 +105,9 @@ async fn serve(arguments: &ArgMatches) -> Result<()> {
     let port = listener.local_addr()?.port();
     let pages = Pages::build(port)?;
     pages.follow()?;
-    let sessions = Sessions::new(connections::make_room()?);
+    let idle = arguments.get_one::<u32>("idle").copied().unwrap_or_default();
+    let idle = Duration::from_secs(idle.into());
+    let sessions = Sessions::new(connections::make_room()?, idle);
     let (door, path) = Door::new(port)?;
     let is_refused = geteuid().is_root() && !arguments.get_flag("allow-root");
     let (live, path) = match is_refused {

@@ -18,6 +18,7 @@ pub fn finish(folder: &Path) -> Result<()> {
             move_scripts(&page, folder)?;
             name_landmarks(&page);
             free_keys(&page);
+            show_contents(&page);
             // All outputs of the book in one page would be too many landmarks to be of use.
             let is_print = path.file_stem().is_some_and(|name| name == "print");
             name_blocks(&page, if is_print { "group" } else { "region" });
@@ -72,6 +73,20 @@ fn free_keys(page: &Document) {
     page.select("#mdbook-help-container").remove();
     page.select("[aria-keyshortcuts]").remove_attr("aria-keyshortcuts");
     page.select("#mdbook-search-toggle").set_attr("title", "Search");
+}
+
+/// Without scripts mdBook shows the table of contents in a frame, and the server allows none: it is a
+/// page of its own then.
+fn show_contents(page: &Document) {
+    page.select("#mdbook-sidebar noscript")
+        .set_html("<p><a href=\"toc.html\">Table of contents</a></p>");
+    let contents = page.select("body.sidebar-iframe-inner");
+    if contents.exists() {
+        page.select("head").append_html("<title>Table of contents</title>");
+        contents.remove_class("sidebar-iframe-inner");
+        let chapters = contents.inner_html();
+        contents.set_html(format!("<main><h1>Table of contents</h1>{chapters}</main>"));
+    }
 }
 
 /// What is wider than the page scrolls, so the keyboard has to reach it, and it needs a name.

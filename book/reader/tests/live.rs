@@ -196,6 +196,22 @@ fn an_answer_is_kept(server: &Server) {
     }
 }
 
+/// A page is open all the time. What the shell prints after three seconds is the last that happens.
+#[test]
+fn in_which_nothing_happens_for_long_it_ends() {
+    const IDLE: u64 = 8;
+    leave(shell(&Server::start()).1); // from here on it is built, which may be silent for longer
+    let server = Server::start_and_enter(&["--idle", &IDLE.to_string()]);
+    let (_, mut page) = shell(&server);
+    let start = Instant::now();
+    page.types("sleep 3; echo $((6 * 7))\r");
+    page.until("\r\n42\r\n");
+    let all = server.descendants();
+    assert_eq!(page.end(), json!("the server: nothing was typed or printed for 8 s"));
+    assert!(start.elapsed().as_secs() >= 3 + IDLE, "{:?}", start.elapsed());
+    assert_eq!(alive(&all), Vec::<u32>::new());
+}
+
 /// Until it has heard of the end it may talk. A browser whose word is refused throws away what it has
 /// not read yet, and would never know how the run has ended.
 fn a_page_that_talks_on_hears_the_end(server: &Server) {

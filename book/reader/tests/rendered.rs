@@ -133,6 +133,22 @@ fn a_missing_file_anchor_or_line_is_found() {
     }
 }
 
+/// A page may show no other in a frame: the server forbids it.
+#[test]
+fn without_scripts_a_page_links_to_the_contents() {
+    for name in chapters() {
+        let page = Document::from(read(&pages().join(&name).with_extension("html")));
+        assert!(!page.select("iframe").exists(), "{name}");
+        let instead = page.select("noscript").iter().map(|element| element.inner_html());
+        let instead: Vec<_> = instead.filter(|html| html.contains("href")).collect();
+        assert_eq!(instead.len(), 1, "{name}");
+        assert!(instead[0].contains("toc.html"), "{name}: {instead:?}");
+    }
+    let contents = Document::from(read(&pages().join("toc.html")));
+    assert!(contents.select("title").exists());
+    assert!(contents.select("main a").length() >= chapters().len());
+}
+
 /// The links of a page: every href and src, apart from other sites.
 fn links(html: &str) -> BTreeSet<String> {
     let attributes = ["href=\"", "src=\""];

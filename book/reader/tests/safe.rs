@@ -413,6 +413,9 @@ fn who_sends_slowly_is_cut_off(server: &Server) {
 
 const MUCH: usize = 100_000_000;
 
+/// At 32 MiB in a second that takes 2.98 s.
+const TIME: Duration = Duration::from_millis(2900);
+
 fn printing_much(server: &Server) -> Page {
     let mut page = server.show(&server.run("uts-demo", "shell"));
     page.until(PROMPT);
@@ -422,6 +425,7 @@ fn printing_much(server: &Server) -> Page {
 }
 
 fn nothing_is_lost_of_much(server: &Server, before: u64) {
+    let start = Instant::now();
     let mut page = printing_much(server);
     let mut count = 0;
     while !page.text().contains("42\r\n") {
@@ -431,6 +435,7 @@ fn nothing_is_lost_of_much(server: &Server, before: u64) {
     }
     count += page.said.iter().filter(|byte| **byte == b'x').count();
     assert_eq!(count, MUCH);
+    assert!(start.elapsed() >= TIME, "faster than it may: {:?}", start.elapsed());
     has_not_grown(server, before);
     page.types("exit\r");
     page.end();

@@ -1,5 +1,7 @@
 //! The connections: how many, and how long each may take for what it has to say.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,7 +9,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -43,17 +44,22 @@ pub async fn serve(listener: TcpListener, app: Router) {
         };
         let app = app.clone();
         tokio::spawn(async move {
-            let _ = timeout(LIFE, talk(stream, app)).await;
+            talk(stream, app).await;
             drop(place);
         });
     }
 }
 
 /// What ends a connection is of no interest here.
-async fn talk(stream: TcpStream, app: Router) -> hyper::Result<()> {
+async fn talk(stream: TcpStream, app: Router) {
     let _ = stream.set_nodelay(true); // a key's echo is a small packet
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(HEAD);
     let service = TowerToHyperService::new(app);
-    http.serve_connection(TokioIo::new(stream), service).with_upgrades().await
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    if timeout(LIFE, connection.as_mut()).await.is_err() {
+        // What has been asked for is still answered, to those who read.
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(PATIENCE, connection).await;
+    }
 }

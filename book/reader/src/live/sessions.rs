@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{Path, State};
@@ -29,6 +30,8 @@ pub struct Sessions {
     all: Mutex<HashMap<String, Session>>,
     /// The limit on open files that the server was started with.
     files: (rlim_t, rlim_t),
+    /// How long one lives in which nothing happens.
+    idle: Duration,
 }
 
 struct Session {
@@ -46,8 +49,8 @@ struct Listed<'session> {
 }
 
 impl Sessions {
-    pub fn new(files: (rlim_t, rlim_t)) -> Arc<Self> {
-        Arc::new(Self { all: Mutex::default(), files })
+    pub fn new(files: (rlim_t, rlim_t), idle: Duration) -> Arc<Self> {
+        Arc::new(Self { all: Mutex::default(), files, idle })
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, Session>> {
@@ -103,7 +106,7 @@ async fn start(State(sessions): State<Arc<Sessions>>, Json(wanted): Json<Wanted>
         return (StatusCode::TOO_MANY_REQUESTS, text).into_response();
     }
     let (orders, theirs) = mpsc::channel(4);
-    let started = Terminal::start(&arguments, size, sessions.files, theirs);
+    let started = Terminal::start(&arguments, size, sessions.files, sessions.idle, theirs);
     let (terminal, id) = match started.and_then(|terminal| Ok((terminal, new_id()?))) {
         Ok(started) => started,
         Err(error) => {

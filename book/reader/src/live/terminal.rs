@@ -44,8 +44,6 @@ const RATE: u32 = 32 << 20;
 const AHEAD: Duration = Duration::from_millis(10);
 /// How long a terminal lives without a page. To load a page again takes less.
 const ALONE: Duration = Duration::from_secs(10);
-/// How long it lives when nothing is typed and nothing is said.
-const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How long a message to the page may take.
 const SLOW: Duration = Duration::from_secs(20);
 /// How long its keeper may take to end what runs there; it takes less.
@@ -96,6 +94,8 @@ pub struct Terminal {
     said_by: Instant,
     /// Since when has it had no page, or neither been typed nor said anything?
     since: Instant,
+    /// How long it lives when nothing is typed and nothing is said.
+    idle: Duration,
     ended: Option<Value>,
 }
 
@@ -112,6 +112,7 @@ impl Terminal {
         arguments: &[&str],
         size: Size,
         files: (rlim_t, rlim_t),
+        idle: Duration,
         orders: mpsc::Receiver<Order>,
     ) -> Result<Self> {
         let (pty, pts) = pty_process::open().context("open(\"/dev/ptmx\")")?;
@@ -147,6 +148,7 @@ impl Terminal {
             typed: VecDeque::new(),
             said_by: now,
             since: now,
+            idle,
             ended: None,
         })
     }
@@ -161,7 +163,8 @@ impl Terminal {
                     let _ = done.send(()); // who has asked may have gone
                     return;
                 }
-                Event::Order(None) | Event::TimeIsUp => return self.end().await,
+                Event::Order(None) => return self.end().await,
+                Event::TimeIsUp => return self.end_silence().await,
                 Event::Said(Ok(bytes)) if bytes > 0 => self.said(bytes),
                 // EIO: nobody has the other end any more.
                 Event::Said(_) => self.has_ended().await,
@@ -177,7 +180,7 @@ impl Terminal {
 
     async fn next(&mut self) -> Event {
         let (is_over, is_behind) = (self.ended.is_some(), self.unseen > KEPT);
-        let time = if self.page.is_some() { IDLE } else { ALONE };
+        let time = if self.page.is_some() { self.idle } else { ALONE };
         let (mut output, mut input) = self.pty.split();
         let (words, queue) = match &mut self.page {
             Some(Page { words, queue }) => (Some(words), Some(&*queue)),
@@ -265,11 +268,24 @@ impl Terminal {
 
     /// Has its keeper end all that runs there, and tells the page.
     async fn end(&mut self) {
+        self.stop().await;
+        self.tell_end();
+    }
+
+    async fn stop(&mut self) {
         if let Some(pid) = self.keeper.id().filter(|_| self.ended.is_none()) {
             // Our child, and nobody has waited for it: the PID is still its.
             let _ = kill(Pid::from_raw(pid as i32), keeper::END);
             self.has_ended().await;
         }
+    }
+
+    /// The same where nothing has happened for long. Who comes back to the page reads why.
+    async fn end_silence(&mut self) {
+        self.stop().await;
+        let seconds = self.idle.as_secs();
+        let why = format!("the server: nothing was typed or printed for {seconds} s");
+        self.ended = Some(json!(why));
         self.tell_end();
     }
 

@@ -30,8 +30,7 @@ fn names() -> Vec<String> {
     let mut names: Vec<_> = files
         .filter(|file| file.extension().is_some_and(|extension| extension == "html"))
         .filter_map(|file| Some(file.file_stem()?.to_str()?.to_string()))
-        // A frame for browsers without scripts, and what only a server shows.
-        .filter(|name| name != "toc" && name != "404")
+        .filter(|name| name != "404") // what only a server shows
         .collect();
     names.sort();
     names

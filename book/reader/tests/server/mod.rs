@@ -41,7 +41,12 @@ pub struct Answer {
 impl Server {
     /// Started as root too; the door is open.
     pub fn start() -> Self {
-        let mut server = Self::start_with(&["--allow-root"], &[]);
+        Self::start_and_enter(&[])
+    }
+
+    /// The same with these arguments.
+    pub fn start_and_enter(arguments: &[&str]) -> Self {
+        let mut server = Self::start_with(&[&["--allow-root"], arguments].concat(), &[]);
         let answer = server.ask("GET", &server.path, &[], "");
         assert_eq!(answer.status, 303, "{}", answer.head);
         let cookie = answer.head.lines().find_map(|line| line.strip_prefix("set-cookie: "));
