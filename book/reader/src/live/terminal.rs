@@ -39,7 +39,7 @@ const QUEUE: usize = 16;
 /// How much of what was typed or pasted may wait for the program to read it, in bytes.
 const TYPED: usize = 512 * 1024;
 /// What a program may print in a second, in bytes, lest one terminal keep the server to itself.
-const RATE: u32 = 32 << 20;
+const RATE: u32 = 16 << 20;
 /// How far it may be ahead of that: a timer is not more exact.
 const AHEAD: Duration = Duration::from_millis(10);
 /// How long a terminal lives without a page. To load a page again takes less.
