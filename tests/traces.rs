@@ -7,7 +7,8 @@
 //! One test looks at the real host.
 //!
 //! Kills come at random moments: `TRACES_SEED=n` repeats those of a run that failed. There are as
-//! many as fit the time, and a test says how many. With `TRACES=full` all fit, and that takes hours.
+//! many as fit the time, and a test says how many. With `TRACES=full` all fit, and that takes hours;
+//! with `TRACES=short` there are two of each.
 
 mod census;
 mod host;
@@ -40,10 +41,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(600);
 /// How often we look.
 const A_WHILE: Duration = Duration::from_millis(20);
-/// For a series of runs of one program: of a slow one they are fewer.
-const ENOUGH: Duration = Duration::from_secs(1);
-/// For many runs at once, one after the other.
-const ENOUGH_AT_ONCE: Duration = Duration::from_secs(5);
 /// How many moments are tried of a lesson; with `TRACES=full` of each signal and user.
 const MOMENTS: usize = 200;
 const COPIES: usize = 50;
@@ -57,7 +54,14 @@ static SEED: LazyLock<u64> = LazyLock::new(|| {
     let given = env::var("TRACES_SEED").map(|seed| seed.parse().expect("a number"));
     given.unwrap_or_else(|_| RandomState::new().build_hasher().finish())
 });
-static FULL: LazyLock<bool> = LazyLock::new(|| env::var("TRACES").is_ok_and(|how| how == "full"));
+static FULL: LazyLock<bool> = LazyLock::new(|| *ENOUGH == Duration::MAX);
+/// For a series of runs of one program: of a slow one they are fewer.
+static ENOUGH: LazyLock<Duration> = LazyLock::new(|| match env::var("TRACES").as_deref() {
+    Ok("full") => Duration::MAX,
+    Ok("short") => Duration::ZERO,
+    Ok(other) => panic!("TRACES={other}: full or short"),
+    Err(_) => Duration::from_secs(1),
+});
 
 /// Runs a check of each of these programs in a worker; in a worker, of its program.
 fn in_workers(programs: fn() -> Vec<String>, check: impl Fn(&Turn, &str)) {
@@ -385,7 +389,7 @@ fn lives(turn: &Turn, program: &str) -> Vec<(Vec<String>, User, Duration)> {
         };
         let first = time(());
         // One that is short may have been disturbed.
-        let life = if first > ENOUGH / 10 { first } else { first.min(time(())).min(time(())) };
+        let life = if first > *ENOUGH / 10 { first } else { first.min(time(())).min(time(())) };
         (way, user, life)
     };
     ways(program).into_iter().map(live).collect()
@@ -410,7 +414,7 @@ fn in_time<T>(what: &str, all: impl IntoIterator<Item = T>, mut each: impl FnMut
     let (start, many) = (Instant::now(), all.len());
     let mut done = 0;
     for (_, one) in all {
-        if done >= 2 && !*FULL && start.elapsed() > ENOUGH {
+        if done >= 2 && !*FULL && start.elapsed() > *ENOUGH {
             break;
         }
         each(one);
@@ -614,7 +618,7 @@ fn a_reader_who_has_seen_enough_ends_the_lesson() {
 fn fifty_copies_at_once_do_not_disturb_each_other() {
     in_workers(lessons, |turn, lesson| {
         let (claims, (_, _, life)) = (lessons::claims(lesson).len(), lives(turn, lesson).remove(0));
-        let fit = (ENOUGH_AT_ONCE.as_secs_f64() / life.as_secs_f64()) as usize;
+        let fit = (5.0 * ENOUGH.as_secs_f64() / life.as_secs_f64()) as usize; // one after the other
         let many = if *FULL { COPIES } else { fit.clamp(2, COPIES) };
         if many < COPIES || *FULL {
             println!("{TOLD}{lesson}: copies at once: {many} of {COPIES}");

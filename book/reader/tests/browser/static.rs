@@ -58,19 +58,20 @@ async fn axe_finds_no_violation() {
 async fn axe_finds_no_violation_in_any_theme_narrow_or_while_it_is_searched() {
     let Some(browser) = Browser::start().await else { return };
     let mut found = Vec::new();
-    for name in SOME {
-        for theme in THEMES {
-            for width in [1280, 360] {
-                browser.size(width, 800).await;
-                browser.open(&file(name)).await;
-                browser.theme(theme).await;
-                if name == SOME[0] {
-                    search(&browser, "namespace").await;
-                }
-                let violations = axe::violations(&browser).await;
-                let here = format!("{name}, {theme}, {width}");
-                found.extend(violations.iter().map(|violation| format!("{here}: {violation}")));
+    // A theme is colours, and they are the same in a narrow window.
+    let looks = THEMES.map(|theme| (theme, 1280)).into_iter().chain([(THEMES[0], 360)]);
+    for (theme, width) in looks {
+        browser.size(width, 800).await;
+        browser.open(&file(SOME[0])).await;
+        browser.theme(theme).await;
+        for name in SOME {
+            browser.open(&file(name)).await;
+            if name == SOME[0] {
+                search(&browser, "namespace").await;
             }
+            let violations = axe::violations(&browser).await;
+            let here = format!("{name}, {theme}, {width}");
+            found.extend(violations.iter().map(|violation| format!("{here}: {violation}")));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
