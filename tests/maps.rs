@@ -95,13 +95,16 @@ fn a_picture_has_no_colours() {
     assert!(said.contains("</svg>") && !said.contains('\x1b'), "{said}");
 }
 
-/// A process in namespaces of its own, as unshare(1) makes them. It ends with its input.
+/// A process in namespaces of its own, as unshare(1) makes them, with so many children that look
+/// alike. They end with its input.
 struct Other(Child);
 
 impl Other {
-    fn start(user: User) -> Self {
+    fn start(user: User, children: usize) -> Self {
+        let children = "read line <&3 & ".repeat(children);
+        let script = format!("exec 3<&0; {children} echo; read line");
         let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--pid", "--fork", "sh", "-c", "echo; read line"]);
+        command.args(["--map-root-user", "--pid", "--fork", "sh", "-c", &script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = host::run_as(&mut command, user).spawn().expect("unshare starts");
         let said = child.stdout.as_mut().expect("a pipe");
@@ -112,6 +115,11 @@ impl Other {
     fn pid(&self) -> String {
         self.0.id().to_string()
     }
+}
+
+/// A user whose processes we may see.
+fn us() -> User {
+    if geteuid().is_root() { User::Root } else { User::Ordinary }
 }
 
 impl Drop for Other {
@@ -132,8 +140,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn a_process_is_drawn_with_those_that_descend_from_it() {
     let _turn = census::turn();
-    let us = if geteuid().is_root() { User::Root } else { User::Ordinary };
-    let other = Other::start(us);
+    let other = Other::start(us(), 0);
     let output = map(&[&other.pid()]);
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -145,6 +152,27 @@ fn a_process_is_drawn_with_those_that_descend_from_it() {
     // Among everybody it is, too.
     let everybody = text(&map(&[]).stdout);
     assert!(everybody.contains(&format!("- unshare: PID {}\n", other.pid())), "{everybody}");
+}
+
+/// A container of many workers is not a page of boxes that say the same.
+#[test]
+fn of_many_alike_three_are_drawn_and_the_others_counted() {
+    let _turn = census::turn();
+    for (children, drawn, counted) in [(4, 4, None), (5, 3, Some("sh, 2 more like these"))] {
+        let other = Other::start(us(), children);
+        let words = text(&map(&[&other.pid()]).stdout);
+        assert_eq!(words.matches("- sh: PID ").count(), 1 + drawn, "{words}");
+        let newest = format!(" outside, {} inside\n", 1 + children);
+        assert!(words.contains(&newest), "{words}");
+        let picture = text(&map(&[&other.pid(), "--svg"]).stdout);
+        assert_eq!(picture.matches(">sh</tspan>").count(), 1 + drawn, "{picture}");
+        for (said, end) in [(&words, ": the newest is PID "), (&picture, "</tspan>")] {
+            let is_counted = said.contains(" more like these");
+            assert_eq!(is_counted, counted.is_some(), "{said}");
+            let counted = counted.map(|counted| format!("{counted}{end}"));
+            assert!(counted.is_none_or(|counted| said.contains(&counted)), "{said}");
+        }
+    }
 }
 
 #[test]

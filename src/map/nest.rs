@@ -1,8 +1,18 @@
 //! Boxes in boxes: namespaces, and the processes that they hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::process::{KINDS, Process, Relations};
+
+/// So many of those who look alike are drawn one by one.
+const DRAWN: usize = 3;
+
+/// What is drawn as one: a process, or many who look like those before.
+pub(super) struct Row<'nest> {
+    /// Of many the newest.
+    pub process: &'nest Process,
+    pub many: usize,
+}
 
 /// Namespaces that hold the same processes, those who are in no others, and the boxes of the rest.
 #[derive(Default)]
@@ -40,6 +50,27 @@ impl Nest {
             self.inner.push(nest);
         }
         self.inner.sort_by_key(Self::first);
+    }
+
+    /// Its own processes, and of many who look alike the oldest, then the rest in one row.
+    pub(super) fn rows(&self) -> Vec<Row<'_>> {
+        let mut alike: BTreeMap<_, Vec<&Process>> = BTreeMap::new();
+        for process in &self.processes {
+            alike.entry(process.looks()).or_default().push(process);
+        }
+        let mut rows = Vec::new();
+        for mut processes in alike.into_values() {
+            let is_crowd = processes.len() > DRAWN + 1; // or the row would save none
+            let rest = if is_crowd { processes.split_off(DRAWN) } else { Vec::new() };
+            rows.extend(
+                processes.iter().map(|process| (process.order(), Row { process, many: 1 })),
+            );
+            if let ([.., drawn], [.., newest]) = (&processes[..], &rest[..]) {
+                rows.push((drawn.order(), Row { process: newest, many: rest.len() }));
+            }
+        }
+        rows.sort_by_key(|(place, _)| *place);
+        rows.into_iter().map(|(_, row)| row).collect()
     }
 
     /// The oldest process in it.

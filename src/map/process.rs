@@ -47,6 +47,8 @@ pub(super) struct Process {
     /// Its PIDs, from ours down to its own: `NSpid`.
     pub pids: Vec<u32>,
     pub name: String,
+    /// The PID of its parent, 0 of one whom we do not see.
+    pub parent: u32,
     /// When it was made, in ticks since boot: PIDs start again from below when they have run out.
     pub made: u64,
     /// Nobody has waited for it yet, so it has a PID still: a zombie, and most of its namespaces
@@ -64,6 +66,11 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn pid(&self) -> u32 {
         self.pids[0]
+    }
+
+    /// What is the same of processes that look alike in a box.
+    pub(super) fn looks(&self) -> impl Ord {
+        (self.name.clone(), self.parent, self.is_ended, self.uid, self.uid_inside)
     }
 
     /// Its place among the others.
@@ -151,6 +158,7 @@ impl Everybody {
         let other_users = within.iter().any(|namespace| namespace.starts_with("user:"));
         Some(Process {
             name: proc::comm(pid).ok()?.chars().map(printable).collect(),
+            parent: field("PPid")?.parse().ok()?,
             made: made(pid)?,
             is_ended,
             uid,

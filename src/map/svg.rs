@@ -4,8 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::nest::Nest;
-use super::process::Process;
+use super::nest::{Nest, Row};
 use super::words;
 use super::{Map, Moment};
 use crate::text::wrap;
@@ -79,8 +78,8 @@ struct Picture<'map> {
 impl Picture<'_> {
     /// The processes of a box, then the boxes in it.
     fn members(&mut self, nest: &Nest, user: Option<&str>, around: Place) {
-        for process in &nest.processes {
-            self.process(process, around.inside());
+        for row in nest.rows() {
+            self.process(&row, around.inside());
         }
         for inner in &nest.inner {
             self.nest(inner, user, around.inside());
@@ -108,13 +107,13 @@ impl Picture<'_> {
         self.frame(place, top, line);
     }
 
-    fn process(&mut self, process: &Process, place: Place) {
+    fn process(&mut self, row: &Row, place: Place) {
         self.y += GAP;
         let top = self.y;
-        self.line(place, &format!("{BOLD}{}</tspan>", escape(&words::name(process))));
+        self.line(place, &format!("{BOLD}{}</tspan>", escape(&words::name(row))));
         // Not broken where their numbers are long: a picture has the same lines in every run.
-        self.line(place, &words::pids(process));
-        self.line(place, &words::uids(process));
+        self.line(place, &words::pids(row));
+        self.line(place, &words::uids(row.process));
         self.frame(place, top, "fill-opacity=\".1\"");
     }
 

@@ -43,10 +43,10 @@ impl Page<'_> {
     /// The processes of a box, then the boxes in it.
     fn members(&mut self, nest: &Nest, user: Option<&str>, depth: usize) {
         let indent = "  ".repeat(depth);
-        for process in &nest.processes {
-            let said = format!("{}: {}", words::name(process), words::pids(process));
+        for row in nest.rows() {
+            let said = format!("{}: {}", words::name(&row), words::pids(&row));
             self.line(&format!("{indent}- "), &said);
-            self.line(&format!("{indent}  "), &words::uids(process));
+            self.line(&format!("{indent}  "), &words::uids(row.process));
         }
         for inner in &nest.inner {
             self.text.push('\n');

@@ -1,6 +1,6 @@
 //! What a map says in words: the same in the terminal and in the picture.
 
-use super::nest::{Nest, nth_kind};
+use super::nest::{Nest, Row, nth_kind};
 use super::process::{KINDS, Process, Relations};
 
 /// What stands at the top of a namespace's box.
@@ -58,19 +58,22 @@ pub(super) fn shared_here(nest: &Nest, host: &Nest) -> Option<String> {
     (!here.is_empty()).then(|| format!("Shared with the host: {}", here.join(", ")))
 }
 
-pub(super) fn name(process: &Process) -> String {
+/// Such as `sleep`, and of many `sleep, 197 more like these`.
+pub(super) fn name(Row { process, many }: &Row) -> String {
     let ended = if process.is_ended { ", a zombie" } else { "" };
-    format!("{}{ended}", process.name)
+    let more = if *many > 1 { format!(", {many} more like these") } else { String::new() };
+    format!("{}{ended}{more}", process.name)
 }
 
 /// Such as `PID 48215 outside, then 3, 2, 1 inside`.
-pub(super) fn pids(process: &Process) -> String {
+pub(super) fn pids(Row { process, many }: &Row) -> String {
+    let which = if *many > 1 { "the newest is " } else { "" };
     let inside: Vec<_> = process.pids[1..].iter().map(u32::to_string).collect();
     let outside = process.pid();
     match &inside[..] {
-        [] => format!("PID {outside}"),
-        [inside] => format!("PID {outside} outside, {inside} inside"),
-        inside => format!("PID {outside} outside, then {} inside", inside.join(", ")),
+        [] => format!("{which}PID {outside}"),
+        [inside] => format!("{which}PID {outside} outside, {inside} inside"),
+        inside => format!("{which}PID {outside} outside, then {} inside", inside.join(", ")),
     }
 }
 
