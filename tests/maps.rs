@@ -19,7 +19,7 @@ use accepted::assert_accepted;
 use census::Census;
 use host::{Host, User};
 use nix::unistd::geteuid;
-use workbook::contents;
+use workbook::{contents, proc};
 
 /// A map of a lesson, with example values.
 fn drawn(lesson: &str, option: &[&str], user: User) -> String {
@@ -105,8 +105,12 @@ impl Other {
         let script = format!("exec 3<&0; {children} echo; read line");
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "--pid", "--fork", "sh", "-c", &script]);
+        Self::run(host::run_as(&mut command, user))
+    }
+
+    fn run(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = host::run_as(&mut command, user).spawn().expect("unshare starts");
+        let mut child = command.spawn().expect("it starts");
         let said = child.stdout.as_mut().expect("a pipe");
         said.read_exact(&mut [0]).expect("sh runs"); // its namespaces are there
         Self(child)
@@ -154,6 +158,25 @@ fn a_process_is_drawn_with_those_that_descend_from_it() {
     assert!(everybody.contains(&format!("- unshare: PID {}\n", other.pid())), "{everybody}");
 }
 
+/// What is put into a container later, as `docker exec` does, descends from none who is in it.
+#[test]
+fn who_entered_a_pid_namespace_is_drawn_with_those_in_it() {
+    let _turn = census::turn();
+    let other = Other::start(us(), 0);
+    let inside = proc::children(other.pid()).expect("it runs");
+    let [first] = inside[..] else { panic!("{inside:?}") };
+    let first = first.to_string();
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &first, "--user", "--preserve-credentials", "--pid"]);
+    let entered = Other::run(command.args(["sh", "-c", "echo; read line"]));
+    let said = text(&map(&[&first]).stdout);
+    assert_eq!(said.matches("- sh: PID ").count(), 2, "{said}");
+    assert!(!said.contains("- nsenter: "), "{said}");
+    drop(entered);
+    let said = text(&map(&[&first]).stdout);
+    assert_eq!(said.matches("- sh: PID ").count(), 1, "{said}");
+}
+
 /// A container of many workers is not a page of boxes that say the same.
 #[test]
 fn of_many_alike_three_are_drawn_and_the_others_counted() {
@@ -187,6 +210,9 @@ fn who_is_gone_is_not_drawn() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(text(&output.stderr), format!("workbook: map: PID {gone}: no such process\n"));
     assert!(output.stdout.is_empty(), "{output:?}");
+    // Docker and Podman have this for a container that does not run.
+    let said = text(&map(&["0"]).stderr);
+    assert!(said.starts_with("workbook: map: PID 0: no such process: "), "{said}");
 }
 
 #[test]

@@ -98,8 +98,9 @@ pub(super) struct Relations {
 }
 
 impl Everybody {
-    /// Looks at these processes of this `/proc` and whoever descends from them, or at all if these
-    /// are none; the oldest first. Who ends meanwhile is left out.
+    /// Looks at these processes of this `/proc`, who else is in their PID namespaces unless these
+    /// are ours, and whoever descends from them; or at all if these are none. The oldest first. Who
+    /// ends meanwhile is left out.
     pub(super) fn look(of: &[u32]) -> Result<Self, Refusal> {
         let mut ours = BTreeSet::new();
         for kind in &KINDS {
@@ -108,7 +109,7 @@ impl Everybody {
         let status = |pid| Some((pid, read_to_string(format!("/proc/{pid}/status")).ok()?));
         let mut all: BTreeMap<u32, String> = proc::pids()?.into_iter().filter_map(status).collect();
         if !of.is_empty() {
-            let family = family(of, &all);
+            let family = family(&with_those_beside(of, &all, &ours), &all);
             all.retain(|pid, _| family.contains(pid));
         }
         let mut everybody = Self::default();
@@ -215,6 +216,17 @@ impl Relations {
             self.above.insert(name.clone(), names[nth + 1..].to_vec());
         }
     }
+}
+
+/// These and who else is in their PID namespaces: what is put into a container later, as `docker
+/// exec` does, descends from none who is in it.
+fn with_those_beside(of: &[u32], all: &BTreeMap<u32, String>, ours: &BTreeSet<String>) -> Vec<u32> {
+    let pid_namespace = |pid: &u32| proc::namespace(*pid, "pid").ok();
+    let theirs: BTreeSet<_> = of.iter().filter_map(pid_namespace).collect();
+    let is_beside = |pid: &&u32| {
+        pid_namespace(pid).is_some_and(|name| !ours.contains(&name) && theirs.contains(&name))
+    };
+    of.iter().chain(all.keys().filter(is_beside)).copied().collect()
 }
 
 /// These and whoever descends from them, by what `status` says of each.
