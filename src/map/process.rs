@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::unistd::geteuid;
 
 use crate::host::Refusal;
 use crate::proc;
@@ -136,10 +137,12 @@ impl Everybody {
         if self.processes.iter().any(|process| process.pid() == pid) {
             return None;
         }
-        Some(if self.unseen.contains(&pid) {
-            "only root may see its namespaces: run it with sudo"
-        } else {
-            "no such process"
+        let is_unseen = self.unseen.contains(&pid);
+        Some(match pid {
+            _ if is_unseen && geteuid().is_root() => "this root may not see its namespaces",
+            _ if is_unseen => "only root may see its namespaces: run it with sudo",
+            0 => "no such process: so Docker and Podman say that a container does not run",
+            _ => "no such process",
         })
     }
 

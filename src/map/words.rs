@@ -1,5 +1,7 @@
 //! What a map says in words: the same in the terminal and in the picture.
 
+use nix::unistd::geteuid;
+
 use super::nest::{Nest, Row, nth_kind};
 use super::process::{KINDS, Process, Relations};
 
@@ -90,7 +92,12 @@ pub(super) fn uids(process: &Process) -> String {
 /// Those that are missing in the map, and what to do about it.
 pub(super) fn unseen(count: usize) -> Vec<String> {
     let processes = if count == 1 { "process" } else { "processes" };
-    let why = format!("Not drawn: {count} {processes} whose namespaces only root may see.");
+    let why = |who| format!("Not drawn: {count} {processes} whose namespaces {who} see.");
     let cure = "Root sees all: sudo target/debug/workbook map".to_string();
-    if count > 0 { vec![why, cure] } else { Vec::new() }
+    match () {
+        () if count == 0 => Vec::new(),
+        // A root in a container, or one who lacks a capability: ptrace(2).
+        () if geteuid().is_root() => vec![why("this root may not")],
+        () => vec![why("only root may"), cure],
+    }
 }
