@@ -1,4 +1,4 @@
-// Two things that mdBook does otherwise: see also head.hbs, and pages.rs of the reader.
+// Three things that mdBook does otherwise: see also head.hbs, and pages.rs of the reader.
 "use strict";
 
 // It opens the table of contents by the label of a hidden checkbox, which no key reaches. The build
@@ -8,6 +8,12 @@ document.addEventListener("click", (event) => {
         document.getElementById("mdbook-sidebar-toggle-anchor").click();
     }
 });
+
+// It calls all buttons that copy the same. A screen reader lists them away from what they copy.
+for (const button of document.querySelectorAll("pre .clip-button")) {
+    const block = button.closest("pre").querySelector("code").getAttribute("aria-label");
+    button.setAttribute("aria-label", `Copy to clipboard: ${block}`);
+}
 
 // Its index has the words, cut at hyphens, and their beginnings: pid-2 finds all that has pid and
 // something with 2. Here what has it as it was typed comes first.

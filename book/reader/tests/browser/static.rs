@@ -208,6 +208,19 @@ async fn a_single_key_is_the_readers_and_the_contents_open_by_keyboard() {
     assert_eq!(browser.run(toggle).await, "true");
 }
 
+#[tokio::test]
+async fn a_button_says_what_it_copies() {
+    let Some(browser) = Browser::start().await else { return };
+    browser.open(&file("pid-demo")).await;
+    let names = "return [...document.querySelectorAll('.clip-button')].map((one) => one.ariaLabel)";
+    let names = browser.run(names).await;
+    let says = |what: &str| names.as_array().is_some_and(|names| names.contains(&what.into()));
+    for what in ["Source", "Commands", "Output of cargo run --bin pid-demo -- --shell"] {
+        assert!(says(&format!("Copy to clipboard: {what}")), "{what}: {names}");
+    }
+    assert!(!says("Copy to clipboard"), "{names}");
+}
+
 /// Of a dark theme, too. What is folded away stays away.
 #[tokio::test]
 async fn in_print_a_page_is_black_on_white_without_controls() {
