@@ -7,6 +7,7 @@
 //! - [`user`]: the user namespace that an ordinary user needs before any other
 //! - [`proc`]: what `/proc` says about a process and its namespaces
 //! - [`mounts`]: mounts that stay inside
+//! - [`roots`]: which directory is somebody's `/`
 //! - [`cgroups`]: a cgroup of a lesson's own, and who removes it
 //! - [`netlink`]: messages that make and change network interfaces
 //! - [`shell`]: staying inside with a shell
@@ -72,6 +73,8 @@ pub mod programs;
 pub mod progress;
 #[cfg(target_os = "linux")]
 pub mod reset;
+#[cfg(target_os = "linux")]
+pub mod roots;
 #[cfg(target_os = "linux")]
 pub mod shell;
 #[cfg(target_os = "linux")]

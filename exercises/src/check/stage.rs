@@ -29,12 +29,13 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork, geteuid, gethostname, pause, sethostname};
 use workbook::cgroups::Group;
 use workbook::host::{Named as _, Refusal};
+use workbook::roots::identity;
 use workbook::{guest, mounts, netlink, proc};
 
 use super::cgroups::{self, Way};
 use super::finding::Miss;
 use super::target::Target;
-use super::view::{self, identity};
+use super::view;
 
 /// Where mount(2) takes a string.
 pub const NULL: Option<&str> = None;
@@ -92,10 +93,10 @@ impl<'target> Stage<'target> {
         tmpfs.named(format!("mount(\"tmpfs\", {SHM:?}, \"tmpfs\", 0, {SHM_OPTIONS:?})"))?;
         let rootfs = Path::new(SHM).join("rootfs");
         let probe = open_to_all(&target.probe)?;
-        let mut probes = vec![identity(probe.as_ref())?];
+        let mut probes = vec![identity(&probe)?];
         if target.wants_rootfs() {
             fill(&rootfs, &probe)?;
-            probes.push(identity(&rootfs.join(probe.trim_start_matches('/')))?);
+            probes.push(identity(rootfs.join(probe.trim_start_matches('/')))?);
         }
         let cgroup = cgroups::of_a_stage(group)?;
         let host = shared_mounts()?;

@@ -3,8 +3,6 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _, pipe};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::ptr;
 
 use nix::errno::Errno;
@@ -17,6 +15,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use workbook::host::{Named as _, Refusal, errno};
 use workbook::proc::{self, pidfd};
+use workbook::roots::identity;
 
 use super::finding::{Trouble, gone};
 use super::stage::Stage;
@@ -35,7 +34,7 @@ impl View {
     pub fn of_probe(stage: &Stage, token: &str, says: &str) -> Result<Option<Self>, Refusal> {
         let is_it = |pid: &u32| {
             let file = format!("/proc/{pid}/exe");
-            let is_ours = identity(file.as_ref()).is_ok_and(|file| stage.probes.contains(&file));
+            let is_ours = identity(&file).is_ok_and(|file| stage.probes.contains(&file));
             let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let has_token = words.split(|byte| *byte == 0).any(|word| word == token.as_bytes());
             let is_named = proc::nspid(pid).is_ok_and(|pids| pids.rsplit(' ').next() == Some(says));
@@ -145,12 +144,6 @@ pub fn mounts_in(namespace: &File) -> Result<Vec<String>, Refusal> {
 /// The mount point in such a line: its fifth field.
 pub fn mount_point(line: &str) -> &str {
     line.split(' ').nth(4).unwrap_or_default()
-}
-
-/// A file by device and inode.
-pub fn identity(file: &Path) -> Result<(u64, u64), Refusal> {
-    let file_is = fs::metadata(file).named(format!("stat({file:?})"))?;
-    Ok((file_is.dev(), file_is.ino()))
 }
 
 /// kill(2) by such a file descriptor.

@@ -1,13 +1,15 @@
 //! A folder is its `/`, and the host's is out of reach.
 
+use workbook::roots::identity;
+
 use super::Container;
 use crate::check::finding::{Miss, Trouble};
 use crate::check::stage::Stage;
-use crate::check::view::{self, identity, mount_point};
+use crate::check::view::{self, mount_point};
 
 pub fn check(stage: &Stage) -> Result<(), Trouble> {
     let container = Container::with_rootfs(stage)?;
-    let (ours, hosts) = (identity(&stage.rootfs)?, identity("/".as_ref())?);
+    let (ours, hosts) = (identity(&stage.rootfs)?, identity("/")?);
     let its = container.probe.root()?;
     let folder = stage.rootfs.display();
     if its != ours {
