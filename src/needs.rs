@@ -19,7 +19,7 @@ use nix::sys::prctl::{get_no_new_privs, set_no_new_privs};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::sys::utsname::uname;
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, chdir, fork, getpid, pivot_root};
+use nix::unistd::{ForkResult, chdir, chroot, fork, getpid, pivot_root};
 
 use crate::host::{self, Named as _, Refusal};
 use crate::lesson::Options;
@@ -120,6 +120,7 @@ const NEEDS: &[Need] = &[
     ),
     need("a mount of sysfs", &["mount(Some(\"sysfs\")", CONTAINER], Do(mount_sysfs)),
     need("limits to set", &["/proc/sys/user/max_"], Look(limits_can_be_set)),
+    need("chroot(2)", &["chroot(\""], Do(|| chroot("/proc").named("chroot(\"/proc\")"))),
     need("pivot_root(2)", &["pivot_root("], Do(pivot)),
     need("an overlay", &["mount(Some(\"overlay\")"], Do(overlay)),
     need("bridge and veth", &["\"bridge\"", "\"veth\""], Do(bridge_and_veth)),
