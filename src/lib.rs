@@ -7,7 +7,7 @@
 //! - [`user`]: the user namespace that an ordinary user needs before any other
 //! - [`proc`]: what `/proc` says about a process and its namespaces
 //! - [`mounts`]: mounts that stay inside
-//! - [`roots`]: which directory is somebody's `/`
+//! - [`roots`]: which directory is somebody's `/`, and the way out of a chroot
 //! - [`cgroups`]: a cgroup of a lesson's own, and who removes it
 //! - [`netlink`]: messages that make and change network interfaces
 //! - [`shell`]: staying inside with a shell

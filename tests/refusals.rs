@@ -68,8 +68,8 @@ fn a_chroot_is_named() {
     assert_refused(Host::Chroot, "chroot");
 }
 
-/// Root needs no user namespace, so it is the lesson's own call that the filter refuses, if it makes
-/// others; and a user namespace only where that is the lesson's subject.
+/// Root needs no user namespace, so it is the lesson's own call that the filter refuses, if it
+/// makes others; and a user namespace only where that is the lesson's subject.
 #[test]
 fn root_under_a_seccomp_filter_is_told_which_call_was_refused() {
     let _turn = census::turn();
@@ -132,7 +132,9 @@ fn a_claim_that_does_not_hold_exits_1() {
         ("ps-demo", libc::SYS_kill, "FAILS  A19"),
         ("ps-demo", libc::SYS_mount, "FAILS  A16"),
         ("seccomp-demo", libc::SYS_seccomp, "FAILS  sec-1"),
-        ("rootfs-demo", libc::SYS_umount2, "FAILS  rfs-4"),
+        ("chroot-demo", libc::SYS_chroot, "FAILS  chr-1"),
+        ("chroot-demo", libc::SYS_fchdir, "FAILS  chr-3"),
+        ("rootfs-demo", libc::SYS_umount2, "FAILS  rfs-2"),
         ("overlay-demo", libc::SYS_pwrite64, "FAILS  ovl-2"),
     ];
     for (lesson, call, verdict) in cases {

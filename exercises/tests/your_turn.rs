@@ -11,7 +11,7 @@ use exercises::check::words::{PAGE, Words};
 use workbook::contents;
 
 /// Their subject is no part of one's own container, or it is all of it.
-const WITHOUT_A_STEP: [&str; 11] = [
+const WITHOUT_A_STEP: [&str; 12] = [
     "kvm-demo",
     "vm-demo",
     "guest-demo",
@@ -22,6 +22,7 @@ const WITHOUT_A_STEP: [&str; 11] = [
     "criu-demo",
     "time-demo",
     "refused-demo",
+    "chroot-demo",
     "container-demo",
 ];
 
