@@ -24,6 +24,8 @@ class LiveTerminal {
         const screen = new Terminal({
             fontFamily: getComputedStyle(place).fontFamily,
             minimumContrastRatio: 4.5,
+            // At 1 a row cuts off the underscore of DejaVu Sans Mono, and of others.
+            lineHeight: 1.2,
             rows: LiveTerminal.rows,
             screenReaderMode: true,
             scrollback: 5000,

@@ -137,6 +137,31 @@ async fn the_keyboard_alone_is_enough() {
 }
 
 #[tokio::test]
+async fn a_row_has_room_for_an_underscore() {
+    let Some(live) = Live::start().await else { return };
+    for width in [1280, 360] {
+        live.browser.size(width, 900).await;
+        live.open("uts-demo").await;
+        live.press("Run: uts-demo").await;
+        live.says("uts-demo", "Ended, exit status 0.").await;
+        let row = format!("{}.querySelector('.xterm-rows > div')", named("Live: uts-demo"));
+        // The letters stand in the middle of a row, and what is outside of it is not drawn.
+        let room = format!(
+            "const style = getComputedStyle({row});
+            const canvas = document.createElement('canvas').getContext('2d');
+            canvas.font = style.fontSize + ' ' + style.fontFamily;
+            const underscore = canvas.measureText('_');
+            const above = underscore.fontBoundingBoxAscent;
+            const letters = above + underscore.fontBoundingBoxDescent;
+            const row = parseFloat(style.height);
+            return row - (row - letters) / 2 - above - underscore.actualBoundingBoxDescent;"
+        );
+        let room = live.browser.run(&room).await.as_f64().expect("a number");
+        assert!(room >= 0., "{width}: {room}");
+    }
+}
+
+#[tokio::test]
 async fn much_output_and_a_small_window() {
     let Some(live) = Live::start().await else { return };
     live.open("uts-demo").await;
