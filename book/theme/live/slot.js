@@ -18,12 +18,10 @@ class LiveSlot {
     constructor(page, name, offers) {
         this.page = page;
         this.name = name;
-        this.buttons = offers.map((offer) => this.#button(offer.words, (button) => {
-            this.start(button, offer);
-        }));
+        this.buttons = offers.map((offer) => this.#button(offer.words, () => this.start(offer)));
         this.stop = this.#button("Stop", () => this.#end());
         this.stop.hidden = true;
-        this.status = liveElement("span");
+        this.status = liveElement("span", { tabIndex: -1 });
         this.status.setAttribute("role", "status"); // a screen reader says what changes in here
         // The class of a block of code, for its colours.
         this.screen = liveElement("div", { className: "live-screen hljs" });
@@ -39,7 +37,7 @@ class LiveSlot {
     #button(words, pressed) {
         const button = liveElement("button", { type: "button" }, words);
         button.setAttribute("aria-label", `${words}: ${this.name}`);
-        button.addEventListener("click", () => pressed(button));
+        button.addEventListener("click", pressed);
         return button;
     }
 
@@ -47,8 +45,8 @@ class LiveSlot {
         this.buttons.forEach((button) => button.disabled = true);
     }
 
-    async start(button, { request, then }) {
-        const hasRun = await this.#occupied(button, async () => {
+    async start({ request, then }) {
+        const hasRun = await this.#occupied(async () => {
             const [cols, rows] = this.#terminal.size;
             const wanted = { ...request, page: this.page, cols, rows };
             const answer = await liveServer.ask("POST", "terminals", wanted);
@@ -63,7 +61,7 @@ class LiveSlot {
 
     /** Shows a session that runs already. */
     resume(id) {
-        return this.#occupied(this.buttons[0], () => {
+        return this.#occupied(() => {
             this.#id = id;
             return this.#show();
         });
@@ -82,10 +80,11 @@ class LiveSlot {
     }
 
     /**
-     * One run at a time. Whoever was in the terminal is back at the button when it has ended. Gives
-     * whether there was a run.
+     * One run at a time. Whoever was in the terminal is at the words beside the buttons when it has
+     * ended, not at a button: an Enter too many would start the lesson again. Gives whether there
+     * was a run.
      */
-    async #occupied(button, run) {
+    async #occupied(run) {
         this.disable();
         this.status.textContent = "";
         this.opened.hidden = false;
@@ -102,7 +101,7 @@ class LiveSlot {
         this.stop.hidden = true;
         this.buttons.forEach((each) => each.disabled = liveServer.isGone);
         if (returns) {
-            button.focus({ preventScroll: true });
+            this.status.focus({ preventScroll: true });
         }
         return hasRun;
     }

@@ -34,7 +34,10 @@ async fn a_lesson_runs_and_steps_and_is_stopped() {
     assert!(live.is(&format!("{picture}.includes('PID 48213')")).await);
     live.press("Run: pid-demo").await;
     live.says("pid-demo", "Ended, exit status 0.").await;
-    assert!(live.is("document.activeElement.textContent === 'Run'").await);
+    assert!(live.is("document.activeElement.textContent === 'Ended, exit status 0.'").await);
+    // An Enter too many starts nothing.
+    live.browser.keys("\n").await;
+    assert!(!live.is(&format!("{}.disabled", named("Run: pid-demo"))).await);
     live.shows("pid-demo", "holds  pid-1").await;
 
     // The picture has the numbers of this run, and no longer those of the book's.
@@ -60,7 +63,7 @@ async fn a_lesson_runs_and_steps_and_is_stopped() {
     assert!(!live.processes().is_empty());
     live.press("Stop: pid-demo").await;
     live.says("pid-demo", "Ended").await;
-    assert!(live.is("document.activeElement.textContent === 'Step'").await);
+    assert!(live.is("document.activeElement.textContent.startsWith('Ended')").await);
     assert_eq!(live.processes(), [""; 0]);
     assert_eq!(live.browser.errors().await, [""; 0]);
 }
@@ -132,7 +135,8 @@ async fn the_keyboard_alone_is_enough() {
     assert!(live.is(IN_TERMINAL).await);
     live.browser.keys("exit\n").await;
     live.says(INSIDE, "Ended, exit status 0.").await;
-    assert!(live.is(&wanted).await, "the focus is not back at the button");
+    live.browser.keys(&shift(&tab)).await;
+    assert!(live.is(&wanted).await, "the button is not before the words that say how it ended");
     assert_eq!(live.browser.errors().await, [""; 0]);
 }
 
