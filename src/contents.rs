@@ -1,9 +1,12 @@
 //! The lessons in the book's order. `book/src/SUMMARY.md` is the only list.
 
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::sync::OnceLock;
+use std::{env, fs, io};
 
 use crate::lesson::title;
+
+const SUMMARY: &str = "book/src/SUMMARY.md";
 
 /// What a lesson's source tells without being run.
 pub struct Entry {
@@ -15,15 +18,21 @@ pub struct Entry {
     pub source: String,
 }
 
-/// The root of the workbook's own folder.
+/// The root of the workbook's own folder: the one that this program is in. It may have been compiled
+/// elsewhere, for in a folder that was moved or copied cargo compiles nothing again.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let program = env::current_exe().unwrap_or_default();
+        let folder = program.ancestors().find(|folder| folder.join(SUMMARY).is_file());
+        folder.unwrap_or(Path::new(env!("CARGO_MANIFEST_DIR"))).to_path_buf()
+    })
 }
 
 /// The lessons that `book/src/SUMMARY.md` links to, in its order: its chapters that have a file
 /// in `lessons/`.
 pub fn lessons() -> io::Result<Vec<Entry>> {
-    let summary = read(&root().join("book/src/SUMMARY.md"))?;
+    let summary = read(&root().join(SUMMARY))?;
     let chapters = summary.split("](").skip(1).filter_map(|link| link.split_once(".md)"));
     chapters
         .map(|(name, _)| (name, root().join("lessons").join(name).with_extension("rs")))

@@ -4,6 +4,8 @@ mod accepted;
 mod host;
 mod lessons;
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use host::{Host, User};
@@ -245,6 +247,26 @@ fn an_unknown_lesson_gets_the_nearest_name_and_exit_2() {
     let output = workbook(&["run", "pid-dmo"]).output().expect("it starts");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(text(&output.stderr).contains("a similar value exists: 'pid-demo'"), "{output:?}");
+}
+
+/// In a folder that was moved or copied, with all that was compiled in it, cargo compiles nothing
+/// again.
+#[test]
+fn it_reads_the_folder_that_it_is_in() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moved");
+    let _ = fs::remove_dir_all(&folder);
+    for part in ["book/src", "lessons", "target/debug"] {
+        fs::create_dir_all(folder.join(part)).expect("a new folder");
+    }
+    let root = workbook::contents::root();
+    fs::copy(root.join("lessons/pid-demo.rs"), folder.join("lessons/pid-demo.rs")).expect("a copy");
+    fs::write(folder.join("book/src/SUMMARY.md"), "- [One](pid-demo.md)\n").expect("a file");
+    // Not a copy: execve(2) refuses a file that a child of another test still has open to write.
+    let program = folder.join("target/debug/workbook");
+    fs::hard_link(lessons::program("workbook"), &program).expect("a link");
+
+    let output = Command::new(program).args(["run", "nothing"]).output().expect("it starts");
+    assert!(text(&output.stderr).contains("[possible values: pid-demo]"), "{output:?}");
 }
 
 #[test]

@@ -13,10 +13,11 @@ use anyhow::{Context as _, Result, bail};
 use mdbook_driver::MDBook;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, span};
+use workbook::contents;
 
 /// The book's own folder, the one with `book.toml`.
-pub fn folder() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the reader is in the book's folder")
+pub fn folder() -> PathBuf {
+    contents::root().join("book")
 }
 
 /// Builds the book in `folder` as HTML, into `destination` or where its `book.toml` says. Gives the

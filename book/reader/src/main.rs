@@ -85,7 +85,7 @@ fn serving() -> [Arg; 4] {
 
 fn write_pages(arguments: &ArgMatches) -> Result<ExitCode> {
     let destination = arguments.get_one::<PathBuf>("dest");
-    let pages = book_reader::build(book_reader::folder(), destination.map(PathBuf::as_path))?;
+    let pages = book_reader::build(&book_reader::folder(), destination.map(PathBuf::as_path))?;
     writeln!(io::stdout(), "{}", pages.join("index.html").display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use exercises::check::steps::Step;
 use exercises::questions::questions;
 
 fn book() -> PathBuf {
-    book_reader::folder().to_path_buf()
+    book_reader::folder()
 }
 
 fn read(path: &Path) -> String {

@@ -70,7 +70,7 @@ impl Pages {
 }
 
 fn build() -> Result<Files> {
-    book_reader::build_and(book_reader::folder(), None, |folder| {
+    book_reader::build_and(&book_reader::folder(), None, |folder| {
         let mut files = Files::new();
         read(folder, "", &mut files)?;
         Ok(files)

@@ -15,7 +15,7 @@ fn pages() -> &'static Path {
     static PAGES: OnceLock<PathBuf> = OnceLock::new();
     PAGES.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("browser");
-        book_reader::build(book_reader::folder(), Some(&folder)).expect("the book is built")
+        book_reader::build(&book_reader::folder(), Some(&folder)).expect("the book is built")
     })
 }
 
