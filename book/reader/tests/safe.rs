@@ -314,14 +314,16 @@ fn the_environment_is_a_list(server: &Server) {
     page.until(PROMPT);
     let keeper = server.descendants()[0];
     let environment = fs::read_to_string(format!("/proc/{keeper}/environ")).expect("UTF-8");
-    let known = ["PATH", "HOME", "USER", "SHELL", "LANG", "TMPDIR", "TERM"];
+    let known = ["PATH", "HOME", "USER", "SHELL", "LANG", "TMPDIR", "TERM", "GUEST_KERNEL"];
     let starts = ["CARGO_", "RUSTUP_", "XDG_"];
     for variable in environment.split_terminator('\0') {
         let name = variable.split('=').next().expect("a name");
         let is_known = known.contains(&name) || starts.iter().any(|start| name.starts_with(start));
         assert!(is_known, "{variable}");
     }
-    assert!(environment.contains("TERM=xterm-256color\0"), "{environment}");
+    for wanted in ["TERM=xterm-256color\0", "GUEST_KERNEL=/a/kernel\0"] {
+        assert!(environment.contains(wanted), "{environment}");
+    }
     page.types("env | grep -c NOT_ON_THE_LIST\r");
     page.until("\r\n0\r\n");
     page.types("exit\r");

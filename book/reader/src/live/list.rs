@@ -80,13 +80,14 @@ fn is_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// The environment of what is run: what cargo and a shell need, and nothing that a page could set.
+/// The environment of what is run: what cargo, a shell and guest-demo need, and nothing that a page
+/// could set.
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     let needed = env::vars_os().filter(|(name, _)| {
         name.to_str().is_some_and(|name| {
             let starts = ["CARGO_", "RUSTUP_", "XDG_"];
-            ["PATH", "HOME", "USER", "SHELL", "LANG", "TMPDIR"].contains(&name)
-                || starts.iter().any(|start| name.starts_with(start))
+            let names = ["PATH", "HOME", "USER", "SHELL", "LANG", "TMPDIR", "GUEST_KERNEL"];
+            names.contains(&name) || starts.iter().any(|start| name.starts_with(start))
         })
     });
     needed.chain([("TERM".into(), "xterm-256color".into())])

@@ -64,6 +64,7 @@ impl Server {
             .args(arguments)
             .env("XDG_STATE_HOME", &state)
             .env("SHELL", "/bin/sh")
+            .env("GUEST_KERNEL", "/a/kernel")
             .env("NOT_ON_THE_LIST", "seen")
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
