@@ -13,7 +13,7 @@ class LiveSlot {
 
     /**
      * `name` says in words what is run here. Each of the `offers` has the words on its button, what
-     * it asks of the server, and maybe what comes after the run.
+     * it asks of the server, and maybe what comes after a run that has ended well.
      */
     constructor(page, name, offers) {
         this.page = page;
@@ -46,15 +46,15 @@ class LiveSlot {
     }
 
     async start({ request, then }) {
-        const hasRun = await this.#occupied(async () => {
+        const isWell = await this.#occupied(async () => {
             const [cols, rows] = this.#terminal.size;
             const wanted = { ...request, page: this.page, cols, rows };
             const answer = await liveServer.ask("POST", "terminals", wanted);
             this.#id = (await answer.json()).id;
             this.#terminal.focus();
-            await this.#show();
+            return this.#show();
         });
-        if (hasRun) {
+        if (isWell) {
             then?.();
         }
     }
@@ -76,23 +76,24 @@ class LiveSlot {
     async #show() {
         this.stop.hidden = false;
         this.status.textContent = "Running.";
-        this.status.textContent = await this.#terminal.show(this.#id);
+        const { words, isWell } = await this.#terminal.show(this.#id);
+        this.status.textContent = words;
+        return isWell;
     }
 
     /**
      * One run at a time. Whoever was in the terminal is at the words beside the buttons when it has
-     * ended, not at a button: an Enter too many would start the lesson again. Gives whether there
-     * was a run.
+     * ended, not at a button: an Enter too many would start the lesson again. Gives whether the
+     * run has ended well.
      */
     async #occupied(run) {
         this.disable();
         this.status.textContent = "";
         this.opened.hidden = false;
-        let [hasRun, returns] = [false, true];
+        let [isWell, returns] = [false, true];
         try {
             this.#terminal ??= await this.#open();
-            await run();
-            hasRun = true;
+            isWell = await run();
             returns = this.#terminal.hasFocus || document.activeElement === this.stop;
         } catch (error) {
             this.status.textContent = error.message;
@@ -103,7 +104,7 @@ class LiveSlot {
         if (returns) {
             this.status.focus({ preventScroll: true });
         }
-        return hasRun;
+        return isWell;
     }
 
     async #end() {

@@ -77,23 +77,27 @@ class LiveTerminal {
         this.#screen.focus();
     }
 
-    /** Shows a session to its end, also over a line that drops. Gives what to say of the end. */
+    /**
+     * Shows a session to its end, also over a line that drops. Gives what to say of the end, and
+     * whether the program has ended well.
+     */
     async show(id) {
         for (;;) {
             this.#screen.reset(); // the server says everything once more
             const { ended, code, wasOpen } = await this.#talk(id);
             if (ended !== undefined) {
                 this.#screen.write("\x1b[?25l"); // no cursor where nothing can be typed
-                return typeof ended === "number"
+                const words = typeof ended === "number"
                     ? `Ended, exit status ${ended}.`
                     : `Ended by ${ended}.`;
+                return { words, isWell: ended === 0 };
             }
             if (code === LiveTerminal.taken) {
-                return "This terminal is on another page now.";
+                return { words: "This terminal is on another page now.", isWell: false };
             }
             const isLive = (await liveServer.terminals()).some((session) => session.id === id);
             if (!isLive || !wasOpen) {
-                return "Ended.";
+                return { words: "Ended.", isWell: false };
             }
         }
     }

@@ -140,6 +140,32 @@ async fn the_keyboard_alone_is_enough() {
     assert_eq!(live.browser.errors().await, [""; 0]);
 }
 
+/// To draw a lesson is to build and to run it once more.
+#[tokio::test]
+async fn what_has_not_ended_well_is_not_drawn() {
+    let Some(live) = Live::start().await else { return };
+    live.open("guest-demo").await;
+    live.browser
+        .run(
+            "const picture = document.createElement('figure');
+            picture.className = 'map';
+            picture.dataset.lesson = 'guest-demo';
+            document.querySelector('main').append(picture);
+            const ask = window.fetch;
+            window.asked = [];
+            window.fetch = (path, request) => {
+                asked.push(path);
+                return ask(path, request);
+            };",
+        )
+        .await;
+    live.press("Run: guest-demo").await;
+    live.says("guest-demo", "Ended, exit status 69.").await; // the server's GUEST_KERNEL is no file
+    assert!(live.is("asked.includes('/live/terminals')").await);
+    assert!(!live.is("asked.includes('/live/map/guest-demo')").await);
+    assert_eq!(live.browser.errors().await, [""; 0]);
+}
+
 #[tokio::test]
 async fn a_row_has_room_for_an_underscore() {
     let Some(live) = Live::start().await else { return };
