@@ -81,7 +81,8 @@
             "open the address that it prints.";
         const notice = liveElement("p", { className: "live-gone" }, words);
         notice.setAttribute("role", "alert");
-        document.querySelector("main").append(notice);
+        // What holds the text is a box that could scroll: in it nothing stays at the window's edge.
+        document.querySelector(".page").append(notice);
     }, { once: true });
 
     // A browser has few connections to one server, so a page that nobody looks at has none.

@@ -73,6 +73,8 @@ async fn a_server_that_is_gone_is_said_and_the_page_still_reads() {
     live.server.process.kill().expect("it is there");
     live.server.process.wait().expect("it ends");
     live.until("document.querySelector('[role=alert]').textContent.includes('cargo book')").await;
+    let place = "document.querySelector('[role=alert]').getBoundingClientRect()";
+    assert!(live.is(&format!("{place}.top > 0 && {place}.bottom <= innerHeight")).await);
     let buttons = "[...document.querySelectorAll('.live button:not([hidden])')]";
     live.until(&format!("{buttons}.every((button) => button.disabled)")).await;
     live.says("uts-demo, inside", "The book's server is gone.").await;
