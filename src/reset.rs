@@ -58,7 +58,7 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Box<dyn Error>> {
             );
             return Ok(USAGE);
         }
-        write!(out, "Forget {what}, {count} entries? [y/N] ").named("write(1)")?;
+        write!(out, "Forget {what}, {}? [y/N] ", entries(count)).named("write(1)")?;
         out.flush().named("write(1)")?;
         let mut answer = String::new();
         stdin().read_line(&mut answer).named("read(0)")?;
@@ -68,6 +68,13 @@ pub fn run(arguments: &ArgMatches) -> Result<u8, Box<dyn Error>> {
         }
     }
     let forgotten = place.forget(of_part)?;
-    writeln!(out, "Forgotten: {what}, {forgotten} entries.").named("write(1)")?;
+    writeln!(out, "Forgotten: {what}, {}.", entries(forgotten)).named("write(1)")?;
     Ok(HOLDS)
+}
+
+fn entries(count: usize) -> String {
+    match count {
+        1 => "1 entry".to_string(),
+        _ => format!("{count} entries"),
+    }
 }

@@ -261,15 +261,16 @@ fn reset_asks_first_and_forgets_what_it_is_told_to() {
         assert!(pty.end().0.success());
         assert_eq!(state.lines().len(), left, "{answer:?}");
     }
-    for (what, left) in [
-        ("pid-demo", vec!["ran uts-demo", "passed run"]),
-        ("lessons", vec!["wrong pid-demo/1", "passed run"]),
-        ("answers", vec!["ran pid-demo", "ran uts-demo", "passed run"]),
-        ("steps", vec!["ran pid-demo", "ran uts-demo", "wrong pid-demo/1"]),
+    for (what, count, left) in [
+        ("pid-demo", "2 entries", vec!["ran uts-demo", "passed run"]),
+        ("lessons", "2 entries", vec!["wrong pid-demo/1", "passed run"]),
+        ("answers", "1 entry", vec!["ran pid-demo", "ran uts-demo", "passed run"]),
+        ("steps", "1 entry", vec!["ran pid-demo", "ran uts-demo", "wrong pid-demo/1"]),
     ] {
         let state = State::with(all);
         let output = state.workbook(&["reset", what, "--yes"]);
         assert!(output.status.success(), "{output:?}");
+        assert_eq!(text(&output.stdout), format!("Forgotten: {what}, {count}.\n"));
         assert_eq!(state.lines()[1..], left, "{what}");
     }
     assert_eq!(state.workbook(&["reset", "nothing"]).status.code(), Some(2));
