@@ -19,6 +19,7 @@ pub fn finish(folder: &Path) -> Result<()> {
             name_landmarks(&page);
             free_keys(&page);
             show_contents(&page);
+            keep_options(&page);
             // All outputs of the book in one page would be too many landmarks to be of use.
             let is_print = path.file_stem().is_some_and(|name| name == "print");
             name_blocks(&page, if is_print { "group" } else { "region" });
@@ -86,6 +87,18 @@ fn show_contents(page: &Document) {
         contents.remove_class("sidebar-iframe-inner");
         let chapters = contents.inner_html();
         contents.set_html(format!("<main><h1>Table of contents</h1>{chapters}</main>"));
+    }
+}
+
+/// A browser may begin a line behind a hyphen, also behind the first of `--step`.
+fn keep_options(page: &Document) {
+    for code in page.select("main :not(pre) > code").iter() {
+        let html = code.inner_html();
+        let words = html.split(' ').map(|word| match word.starts_with('-') {
+            true => format!("<span class=\"option\">{word}</span>"),
+            false => word.to_string(),
+        });
+        code.set_html(words.collect::<Vec<_>>().join(" "));
     }
 }
 

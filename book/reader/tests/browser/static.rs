@@ -131,6 +131,34 @@ async fn every_page_works_from_a_file_asks_nobody_and_is_as_wide_as_the_window()
     }
 }
 
+#[tokio::test]
+async fn no_line_ends_within_an_option() {
+    let Some(browser) = Browser::start().await else { return };
+    browser.size(360, 800).await;
+    let options = "const found = [];
+        for (const code of document.querySelectorAll('main :not(pre) > code')) {
+            const texts = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+            while (texts.nextNode()) {
+                for (const { 0: word, index } of texts.currentNode.data.matchAll(/-\\S+/g)) {
+                    const range = document.createRange();
+                    range.setStart(texts.currentNode, index);
+                    range.setEnd(texts.currentNode, index + word.length);
+                    const tops = [...range.getClientRects()].map(({ top }) => top);
+                    found.push([word, new Set(tops).size]);
+                }
+            }
+        }
+        return found.filter(([word]) => word.startsWith('--'))";
+    for name in ["introduction", "your-turn", "live"] {
+        browser.open(&file(name)).await;
+        let options = browser.run(options).await;
+        let options = options.as_array().expect("a list");
+        assert!(!options.is_empty(), "{name}");
+        let torn: Vec<_> = options.iter().filter(|option| option[1] != 1).collect();
+        assert!(torn.is_empty(), "{name}: {torn:?}");
+    }
+}
+
 /// What it is looked for, and a chapter among the first five that are found.
 const FOUND: [(&str, &str); 10] = [
     ("A11", "pid-demo"),
