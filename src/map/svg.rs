@@ -90,8 +90,15 @@ impl Picture<'_> {
         self.y += GAP;
         let top = self.y;
         for head in words::heads(nest, user, &self.map.relations) {
-            let name = format!("{BOLD}{}</tspan> {}", head.kind, head.name);
-            self.line(place, &name);
+            let kind = format!("{BOLD}{}</tspan>", head.kind);
+            let letters = head.kind.len() + 1 + head.name.len();
+            // Half of them are bold, and wider than others.
+            if letters * (LETTER + 1) + RIGHT > place.width - LEFT {
+                self.line(place, &kind);
+                self.line(place, &head.name);
+            } else {
+                self.line(place, &format!("{kind} {}", head.name));
+            }
             self.text(place, &head.meaning);
         }
         if place.depth == 1 {

@@ -132,6 +132,26 @@ async fn every_page_works_from_a_file_asks_nobody_and_is_as_wide_as_the_window()
 }
 
 #[tokio::test]
+async fn what_a_picture_says_stays_in_its_box() {
+    let Some(browser) = Browser::start().await else { return };
+    // A text is in the narrowest box that it begins in. The last one is below the picture.
+    let wide = "const place = (element) => element.getBoundingClientRect();
+        const holds = (box, { left, top }) =>
+            box.left < left && left < box.right && box.top < top && top < box.bottom;
+        return [...document.querySelectorAll('figure.map')].flatMap((picture) => {
+            const boxes = [...picture.querySelectorAll('rect')].map(place);
+            return [...picture.querySelectorAll('text')].filter((text) => {
+                const around = boxes.filter((box) => holds(box, place(text)));
+                return place(text).right > Math.min(...around.map((box) => box.right));
+            }).map((text) => text.textContent);
+        })";
+    for name in names() {
+        browser.open(&file(&name)).await;
+        assert_eq!(browser.run(wide).await, json!([]), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn no_line_ends_within_an_option() {
     let Some(browser) = Browser::start().await else { return };
     browser.size(360, 800).await;
