@@ -158,6 +158,9 @@ struct Driver {
     process: Child,
     port: u16,
     profile: PathBuf,
+    /// Where Chromium puts what it does not remove when it is killed, among it a socket: a socket's
+    /// path is short.
+    temporary: PathBuf,
 }
 
 impl Driver {
@@ -167,19 +170,23 @@ impl Driver {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let nth = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("browser-{}-{nth}", std::process::id());
-        let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&profile).expect("a folder for the profile");
+        let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+        let temporary = env::temp_dir().join(name);
+        for folder in [&profile, &temporary] {
+            fs::create_dir_all(folder).expect("a folder of the browser's");
+        }
         let mut process = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "unshare", "--user", "--map-current-user", "--pid"])
             .args(["--fork", "--kill-child", "--mount-proc", "chromedriver", "--port=0"])
             .env("HOME", &profile)
+            .env("TMPDIR", &temporary)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null()) // Chromium writes there what no test looks at
             .spawn()
             .expect("setpriv(1), of util-linux");
         let stdout = process.stdout.take().expect("stdout is a pipe");
-        let mut driver = Self { process, port: 0, profile };
+        let mut driver = Self { process, port: 0, profile, temporary };
         let lines = BufReader::new(stdout).lines().map_while(Result::ok);
         let mut said = lines.filter_map(|line| {
             let (_, port) = line.split_once("started successfully on port ")?;
@@ -192,10 +199,11 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // It may have ended already, and what cannot be removed is in target/.
+        // It may have ended already. What cannot be removed is in target/, but for a socket.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.profile);
+        let _ = fs::remove_dir_all(&self.temporary);
     }
 }
 
