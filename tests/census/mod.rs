@@ -17,7 +17,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, ptr};
 
@@ -138,9 +138,12 @@ fn entries(folder: impl AsRef<Path>) -> impl Iterator<Item = PathBuf> {
 /// Would a lesson call a file of the whole host so? Or doctor? Or LXC, for the two containers of
 /// lxc-demo? A worker has one program, for others have workers at the same time.
 fn is_ours(file: &Path) -> bool {
+    // Asked of every file of a census, thousands of times.
+    static PROGRAMS: OnceLock<Vec<String>> = OnceLock::new();
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let all = || [lessons::names(), vec!["workbook".to_string()]].concat();
-    let programs = env::var(WORKER).map_or_else(|_| all(), |program| vec![program]);
+    let programs = || env::var(WORKER).map_or_else(|_| all(), |program| vec![program]);
+    let programs = PROGRAMS.get_or_init(programs);
     let is_lxcs = name.starts_with("lxc.") && (name.ends_with(".sys") || name.ends_with(".app"));
     is_lxcs || programs.iter().any(|program| name.starts_with(program))
 }
