@@ -11,12 +11,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, anyhow};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use nix::unistd::geteuid;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use workbook::host::errno;
 
 use live::door::Door;
 use live::pages::Pages;
@@ -101,7 +102,10 @@ async fn serve(arguments: &ArgMatches) -> Result<()> {
     // Before the book is built: who has to choose another port need not wait.
     let port = arguments.get_one("port").copied().unwrap_or(0);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
-    let listener = listener.with_context(|| format!("127.0.0.1:{port}"))?;
+    let listener = listener.map_err(|error| {
+        let errno = errno(error); // of a port below 1024 it may be EACCES
+        anyhow!("bind(2) to 127.0.0.1:{port} = -1 {errno:?}: say another --port, or none")
+    })?;
     let port = listener.local_addr()?.port();
     let pages = Pages::build(port)?;
     pages.follow()?;

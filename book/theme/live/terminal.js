@@ -2,7 +2,8 @@
 "use strict";
 
 class LiveTerminal {
-    static rows = 24;
+    // Most runs have less than 36. All of it, and some of the text, is in the window.
+    static rows = { least: 24, most: 36, ofWindow: 0.75 };
     // The code with which the server leaves a page when another one shows the same session.
     static taken = 4001;
     // Larger messages the server does not take.
@@ -26,7 +27,6 @@ class LiveTerminal {
             minimumContrastRatio: 4.5,
             // At 1 a row cuts off the underscore of DejaVu Sans Mono, and of others.
             lineHeight: 1.2,
-            rows: LiveTerminal.rows,
             screenReaderMode: true,
             scrollback: 5000,
         });
@@ -172,8 +172,11 @@ class LiveTerminal {
     #resize() {
         this.#screen.options.fontSize = parseFloat(getComputedStyle(this.#place).fontSize);
         const fitting = this.#fit.proposeDimensions();
-        if (fitting?.cols) { // none while it is hidden
-            this.#screen.resize(fitting.cols, LiveTerminal.rows);
+        const height = this.#place.querySelector(".xterm-screen").clientHeight;
+        if (fitting?.cols && height) { // none while it is hidden
+            const { least, most, ofWindow } = LiveTerminal.rows;
+            const rows = Math.floor(ofWindow * innerHeight * this.#screen.rows / height);
+            this.#screen.resize(fitting.cols, Math.min(Math.max(rows, least), most));
         }
     }
 

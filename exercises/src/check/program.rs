@@ -226,9 +226,14 @@ impl<'stage> Program<'stage> {
     }
 
     fn ended_early(&self, purpose: &str) -> Miss {
-        let killed_by = self.ended.and_then(|ended| ended.signal());
-        let miss =
-            Miss::that(killed_by.map_or(String::new(), |by| format!("{} killed it.", name(by))));
+        let end = self.ended.map(|ended| (ended.signal(), ended.code()));
+        let mistake = match end {
+            Some((Some(signal), _)) => format!("{} killed it.", name(signal)),
+            // In a shell, and in what a shell has started.
+            Some((_, Some(127))) => "A program that it starts was not found: that is 127.".into(),
+            _ => String::new(),
+        };
+        let miss = Miss::that(mistake);
         self.with_last_words(miss.program(format!("was {purpose}"), self.how_ended()))
     }
 

@@ -201,12 +201,15 @@ async fn much_output_and_a_small_window() {
     live.browser.keys("seq 300000; echo all of it\n").await;
     live.shows(INSIDE, "\n299999\n300000\nall of it\n").await;
 
-    live.browser.keys("stty size\n").await;
-    live.shows(INSIDE, "\n24 83\n").await;
-    live.browser.size(360, 640).await;
-    live.browser.keys("echo; stty size\n").await;
-    live.until(&format!("/\\n24 [34][0-9]\\n/.test({})", screen(INSIDE))).await;
-    assert!(live.is("document.documentElement.scrollWidth <= 360").await);
+    for (width, height, size) in [(1280, 1400, "36 8[0-9]"), (360, 640, "[23][0-9] [34][0-9]")] {
+        live.browser.size(width, height).await;
+        live.browser.keys("echo; stty size\n").await;
+        live.until(&format!("/\\n{size}\\n/.test({})", screen(INSIDE))).await;
+        assert!(live.is("document.documentElement.scrollWidth <= innerWidth").await);
+        let terminal =
+            format!("{}.querySelector('.live-screen')", named(&format!("Live: {INSIDE}")));
+        assert!(live.is(&format!("{terminal}.offsetHeight < 0.8 * innerHeight")).await);
+    }
 }
 
 #[tokio::test]
