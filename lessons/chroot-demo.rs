@@ -19,7 +19,7 @@ const LESSON: Lesson = Lesson {
     name: env!("CARGO_BIN_NAME"),
     source: include_str!("chroot-demo.rs"),
     claims: &[
-        ("chr-1", "chroot(2) gives a process another /, above which no .. leads."),
+        ("chr-1", "chroot(2) gives a process another /, and .. in that is / again."),
         ("chr-2", "Its working directory stays where it was, be that above the new /."),
         ("chr-3", "Root gets out with a directory that it has kept open."),
     ],

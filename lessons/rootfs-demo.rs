@@ -87,7 +87,7 @@ fn inside(outside: &mut Outside, host: &[String]) -> Result<(), Refusal> {
     let proc = mount(Some("proc"), "/mnt/proc", Some("proc"), MsFlags::empty(), NULL);
     outside.did("mount(\"proc\", \"/mnt/proc\", \"proc\", 0, NULL)", proc)?;
 
-    let new = roots::identity("/mnt")?;
+    let (old, new) = (roots::identity("/")?, roots::identity("/mnt")?);
     if outside.without("pivot") {
         outside.did("chroot(\"/mnt\"), chdir(\"/\")", chroot("/mnt").and_then(|()| chdir("/")))?;
     } else {
@@ -100,8 +100,12 @@ fn inside(outside: &mut Outside, host: &[String]) -> Result<(), Refusal> {
     }
     run_a_program(outside)?;
     outside.did(roots::ESCAPE, roots::escape())?; // as in chroot-demo
-    let is_new = roots::identity("/")? == new;
-    outside.tell("stat(\"/\")", if is_new { "new root" } else { "old root" });
+    let root = match roots::identity("/")? {
+        root if root == new => "new root",
+        root if root == old => "old root",
+        _ => "another directory",
+    };
+    outside.tell("stat(\"/\")", root);
     let points = mount_points()?;
     let has_the_hosts = points.len() > 3 && host.iter().all(|point| points.contains(point));
     outside.tell(POINTS, if has_the_hosts { "the host's".into() } else { points.join(" ") });

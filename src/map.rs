@@ -58,8 +58,8 @@ pub fn command(lessons: &[Entry]) -> Command {
     Command::new("map")
         .about("Draw who is in which namespace: everybody, some processes, or a lesson")
         .after_help(
-            "With PIDs: these processes, who else is in their PID namespaces, and those that\n\
-             descend from them.\n\
+            "With PIDs: these processes, who else is in their PID namespaces where these are not\n\
+             yours, and those that descend from them.\n\
              With a lesson: its processes at the moment when it has the most namespaces. What the\n\
              lesson prints goes to standard error.\n\
              Exit codes: 0 drawn, 1 a process cannot be drawn or a claim fails, 2 wrong usage,\n\

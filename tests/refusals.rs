@@ -68,8 +68,8 @@ fn a_chroot_is_named() {
     assert_refused(Host::Chroot, "chroot");
 }
 
-/// Root needs no user namespace, so it is the lesson's own call that the filter refuses, if it
-/// makes others; and a user namespace only where that is the lesson's subject.
+/// Root needs no user namespace, so the filter refuses the lesson's own call: of those that make more
+/// than an ordinary user's namespace. CLONE_NEWUSER only where that is the lesson's subject.
 #[test]
 fn root_under_a_seccomp_filter_is_told_which_call_was_refused() {
     let _turn = census::turn();

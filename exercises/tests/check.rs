@@ -46,7 +46,7 @@ fn who_stops_or_kills_itself_is_told() {
 #[test]
 fn who_ends_at_once_is_told_its_status_and_its_last_words() {
     assert_told("run", "exit 3", "ended, exit status 3");
-    assert_told("run", "no-such-compiler", "A program that it starts was not found");
+    assert_told("run", "no-such-compiler", "a program, or its library, was not found");
     assert_told("run", "echo alas >&2; exit 0", "said last = alas");
 }
 

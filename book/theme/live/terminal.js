@@ -58,6 +58,7 @@ class LiveTerminal {
         screen.onData((text) => this.#type(new TextEncoder().encode(text)));
         screen.onResize(() => this.#tell({ size: this.size }));
         new ResizeObserver(() => this.#resize()).observe(place);
+        addEventListener("resize", () => this.#resize()); // of the window, which may be its height
         // A theme is a class of the root.
         const theme = new MutationObserver(() => this.#paint());
         theme.observe(document.documentElement, { attributeFilter: ["class"] });
@@ -175,7 +176,9 @@ class LiveTerminal {
         const height = this.#place.querySelector(".xterm-screen").clientHeight;
         if (fitting?.cols && height) { // none while it is hidden
             const { least, most, ofWindow } = LiveTerminal.rows;
-            const rows = Math.floor(ofWindow * innerHeight * this.#screen.rows / height);
+            // A row has whole pixels of the screen. The height of all of them is rounded.
+            const pixels = Math.round(height * devicePixelRatio / this.#screen.rows);
+            const rows = Math.floor(ofWindow * innerHeight * devicePixelRatio / pixels);
             this.#screen.resize(fitting.cols, Math.min(Math.max(rows, least), most));
         }
     }

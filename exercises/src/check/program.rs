@@ -229,8 +229,8 @@ impl<'stage> Program<'stage> {
         let end = self.ended.map(|ended| (ended.signal(), ended.code()));
         let mistake = match end {
             Some((Some(signal), _)) => format!("{} killed it.", name(signal)),
-            // In a shell, and in what a shell has started.
-            Some((_, Some(127))) => "A program that it starts was not found: that is 127.".into(),
+            // So a shell ends, and the dynamic loader.
+            Some((_, Some(127))) => "127 says: a program, or its library, was not found.".into(),
             _ => String::new(),
         };
         let miss = Miss::that(mistake);

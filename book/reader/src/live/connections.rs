@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 
 /// How long a request's head or its body may take, and an answer that is no stream.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a connection lives that has not become a WebSocket: who reads slowly is cut off. A
-/// browser makes another.
+/// How long a connection lives that has not become a WebSocket, but for an answer under way, which
+/// has PATIENCE more: who reads slowly is cut off. A browser makes another.
 const LIFE: Duration = Duration::from_secs(5 * 60);
 /// How many there may be at once. The next ones wait until the kernel's queue is full.
 const MOST: rlim_t = 2048;

@@ -164,6 +164,7 @@ impl Terminal {
                     return;
                 }
                 Event::Order(None) => return self.end().await,
+                Event::TimeIsUp if self.page.is_none() => return self.end().await,
                 Event::TimeIsUp => return self.end_silence().await,
                 Event::Said(Ok(bytes)) if bytes > 0 => self.said(bytes),
                 // EIO: nobody has the other end any more.

@@ -8,7 +8,8 @@ use crate::driver::Browser;
 pub async fn violations(browser: &Browser) -> Vec<String> {
     browser.run(include_str!("axe-core/axe.min.js")).await;
     let script = "const done = arguments[0];
-        axe.run({ resultTypes: ['violations'] }).then((found) => done(found.violations), (error) => done(`${error}`));";
+        axe.run({ resultTypes: ['violations'] })
+            .then((found) => done(found.violations), (error) => done(`${error}`));";
     let found = browser.client.execute_async(script, Vec::new()).await.expect("axe runs");
     let mut lines = Vec::new();
     for violation in found.as_array().unwrap_or_else(|| panic!("axe: {found}")) {
