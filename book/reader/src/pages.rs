@@ -76,17 +76,18 @@ fn free_keys(page: &Document) {
     page.select("#mdbook-search-toggle").set_attr("title", "Search");
 }
 
-/// Without scripts mdBook shows the table of contents in a frame, and the server allows none: it is a
-/// page of its own then.
+/// Without scripts mdBook has the table of contents in a frame, which the server does not allow, in a
+/// bar that only a script opens here. So it is a page of its own then.
 fn show_contents(page: &Document) {
-    page.select("#mdbook-sidebar noscript")
-        .set_html("<p><a href=\"toc.html\">Table of contents</a></p>");
+    page.select("#mdbook-sidebar noscript").remove();
+    let link = "<noscript><p><a href=\"toc.html\">Table of contents</a></p></noscript>";
+    page.select("#mdbook-content > main").prepend_html(link);
     let contents = page.select("body.sidebar-iframe-inner");
     if contents.exists() {
         page.select("head").append_html("<title>Table of contents</title>");
         contents.remove_class("sidebar-iframe-inner");
-        let chapters = contents.inner_html();
-        contents.set_html(format!("<main><h1>Table of contents</h1>{chapters}</main>"));
+        let text = format!("<main><h1>Table of contents</h1>{}</main>", contents.inner_html());
+        contents.set_html(format!("<div class=\"content\">{text}</div>"));
     }
 }
 
