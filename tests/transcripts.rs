@@ -113,7 +113,7 @@ fn root_sees_the_same_without_the_user_namespace() {
 /// A lesson that takes long, as one that boots a Linux, is run less often.
 #[test]
 fn a_hundred_runs_print_the_same() {
-    const ENOUGH: Duration = Duration::from_secs(2);
+    const ENOUGH: Duration = Duration::from_secs(3);
     each_run(|lesson, control| {
         let first = normal::transcript(&printed(lesson, control, shown(lesson)));
         let start = Instant::now();

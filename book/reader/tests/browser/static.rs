@@ -58,9 +58,7 @@ async fn axe_finds_no_violation() {
 async fn axe_finds_no_violation_in_any_theme_narrow_or_while_it_is_searched() {
     let Some(browser) = Browser::start().await else { return };
     let mut found = Vec::new();
-    // A theme is colours, and they are the same in a narrow window.
-    let looks = THEMES.map(|theme| (theme, 1280)).into_iter().chain([(THEMES[0], 360)]);
-    for (theme, width) in looks {
+    for (theme, width) in THEMES.iter().flat_map(|theme| [1280, 360].map(|width| (*theme, width))) {
         browser.size(width, 800).await;
         browser.open(&file(SOME[0])).await;
         browser.theme(theme).await;
