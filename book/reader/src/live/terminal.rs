@@ -267,12 +267,13 @@ impl Terminal {
         self.since = Instant::now();
     }
 
-    /// Has its keeper end all that runs there, and tells the page.
+    /// Ends it, and tells the page.
     async fn end(&mut self) {
         self.stop().await;
         self.tell_end();
     }
 
+    /// Has its keeper end all that runs there.
     async fn stop(&mut self) {
         if let Some(pid) = self.keeper.id().filter(|_| self.ended.is_none()) {
             // Our child, and nobody has waited for it: the PID is still its.
@@ -281,7 +282,7 @@ impl Terminal {
         }
     }
 
-    /// The same where nothing has happened for long. Who comes back to the page reads why.
+    /// Ends it where nothing has happened for long. Who comes back to the page reads why.
     async fn end_silence(&mut self) {
         self.stop().await;
         let seconds = self.idle.as_secs();
